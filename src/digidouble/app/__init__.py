@@ -1,0 +1,1 @@
+"""App: the command line. It parses, calls and shows; it computes no pictures."""

@@ -1,0 +1,156 @@
+"""`digidouble persona`: make a double, look at it, and write the consent record it needs."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from digidouble.app.command import command
+from digidouble.app.options import Options
+from digidouble.app.show import Show
+from digidouble.capture import TEMPLATE, CaptureSettings, capture, read_consent
+from digidouble.errors import OutputError
+from digidouble.persona import PersonaSettings, build_persona, load_persona, save_persona
+from digidouble.persona.views import seen_share
+from digidouble.schema.persona import Persona
+
+CAPTURE = Options(CaptureSettings, ("face", "looks", "video_samples", "min_face_px"), "Choosing looks")
+BUILD = Options(PersonaSettings, ("atlas_px", "keys"), "The double")
+EXPIRES_SOON_DAYS = 30
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register the commands."""
+    group = typer.Typer(help="Make a double of a consenting person.", no_args_is_help=True)
+    command(
+        group, "build", {"looks": CAPTURE, "settings": BUILD},
+        "Example: digidouble persona build portrait.jpg interview.mov --name Ada --consent consent.toml -o ada.persona",
+    )(build)  # fmt: skip
+    command(group, "show", epilog="Example: digidouble persona show ada.persona -o ada.png")(show_persona)
+    command(group, "consent-template", epilog="Example: digidouble persona consent-template -o consent.toml")(
+        consent_template
+    )
+    app.add_typer(group, name="persona")
+
+
+def _level(level: str) -> str:
+    if level == "radiance":
+        raise typer.BadParameter("'radiance' is not in this version, which builds atlas personas; nothing was built")
+    if level != "atlas":
+        raise typer.BadParameter(f"{level!r}: expected atlas")
+    return level
+
+
+def build(
+    show: Show,
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="SOURCE...", help="Photographs, videos, or folders of them, of one person.")
+    ],
+    name: Annotated[str, typer.Option("--name", help="The double's name.")],
+    consent: Annotated[
+        Path,
+        typer.Option("--consent", metavar="FILE.toml", help="Consent record; see: digidouble persona consent-template"),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="X.persona", help="File to write.")],
+    looks: CaptureSettings,
+    settings: PersonaSettings,
+    level: Annotated[
+        str, typer.Option("--level", callback=_level, metavar="atlas", help="What the double is made of.")
+    ] = "atlas",
+) -> None:
+    """Make a double from photographs and videos of one consenting person. One good portrait is enough; more are better."""
+    record = read_consent(consent)
+    record.check(date.today())
+    with show.progress("looking", "sources") as progress:
+        captured = capture(sources, record, looks, progress)
+    for note in captured.rejected:
+        show.warn(note)
+    show.say(f"building from {len(captured.looks)} look(s)")
+    persona = load_persona(save_persona(build_persona(captured, name, settings), out))
+    _show_facts(show, persona)
+    show.done({"out": out, "level": level, **_record(persona)}, f"{out}: ready to cast")
+
+
+def show_persona(
+    show: Show,
+    persona: Annotated[Path, typer.Argument(metavar="X.persona")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="SHEET.png", help="Picture to write: face, shape, atlases, confidence."),
+    ] = None,
+) -> None:
+    """Say what a double is made of and whose consent it carries; with -o, draw it."""
+    from digidouble.app.sheets import persona_sheet, write_sheet
+
+    double = load_persona(persona)
+    _show_facts(show, double)
+    if date.today() > double.consent.expires:
+        show.warn(f"consent expired on {double.consent.expires}: this persona does not render any more")
+    elif (double.consent.expires - date.today()).days <= EXPIRES_SOON_DAYS:
+        show.warn(f"consent expires on {double.consent.expires}")
+    if out is not None:
+        write_sheet(out, persona_sheet(double))
+    show.done({"out": out, **_record(double)}, *([f"{out}: sheet written"] if out else []))
+
+
+def consent_template(
+    show: Show,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="CONSENT.toml", help="File to write; without it the template is printed."),
+    ] = None,
+) -> None:
+    """Write an empty consent record to fill in. A persona cannot be built, and does not render, without one."""
+    if out is None:
+        show.done({"template": TEMPLATE}, TEMPLATE.rstrip())
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(TEMPLATE)
+    except FileExistsError as e:
+        raise OutputError(f"{out}: already exists and may hold a real record; remove it or choose another name") from e
+    except OSError as e:
+        raise OutputError(f"{out}: cannot be written ({e.strerror})") from e
+    show.done(
+        {"out": out},
+        f"{out}: fill in every field, then: digidouble persona build SOURCE --name NAME --consent {out} -o NAME.persona",
+    )
+
+
+def _record(persona: Persona) -> dict[str, Any]:
+    """A persona for machines."""
+    consent = persona.consent
+    return {
+        "name": persona.name,
+        "sha256": persona.sha256,
+        "atlas_px": persona.keys[0].albedo.shape[0],
+        "keys": len(persona.keys),
+        "seen_share": round(seen_share(persona), 3),
+        "sources": [{"name": s.name, "frame": s.frame, "sha256": s.sha256} for s in persona.sources],
+        "consent": {
+            "subject": consent.subject, "granted_by": consent.granted_by, "scope": consent.scope,
+            "expires": consent.expires.isoformat(), "evidence": consent.evidence, "evidence_sha256": consent.evidence_sha256,
+        },
+    }  # fmt: skip
+
+
+def _show_facts(show: Show, persona: Persona) -> None:
+    """A persona for people."""
+    consent = persona.consent
+    files = sorted({s.name for s in persona.sources})
+    show.facts(
+        {
+            "name": persona.name,
+            "made from": f"{len(persona.sources)} look(s) in {', '.join(files[:6])}{' ...' if len(files) > 6 else ''}",
+            "atlases": f"{len(persona.keys)} of {persona.keys[0].albedo.shape[0]} px",
+            "skin seen": f"{100 * seen_share(persona):.0f} % (the rest is mirrored or filled in)",
+            "subject": consent.subject,
+            "consent by": consent.granted_by,
+            "scope": ", ".join(consent.scope),
+            "expires": str(consent.expires),
+            "evidence": consent.evidence,
+        }
+    )

@@ -1,0 +1,7 @@
+"""Composite: Layers over the plate -> frame."""
+
+from __future__ import annotations
+
+from digidouble.composite.blend import composite, hold_out
+
+__all__ = ["composite", "hold_out"]

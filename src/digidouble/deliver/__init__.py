@@ -1,0 +1,1 @@
+"""Deliver: frames to files. Movies, stills and sequences, EXR, labels, the quality report."""

@@ -1,0 +1,7 @@
+"""Farm: frame ranges on workers. Local threads for now."""
+
+from __future__ import annotations
+
+from digidouble.farm.local import RenderResult, RenderSettings, Sample, render_shot
+
+__all__ = ["RenderResult", "RenderSettings", "Sample", "render_shot"]

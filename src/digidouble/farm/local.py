@@ -1,0 +1,251 @@
+"""One shot rendered on this machine: a decoder ahead, workers on frames, the encoder in order, constant memory.
+
+Rendering a frame is a pure function, so the number of workers cannot change a bit of the result.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
+from digidouble.deliver.writer import open_writer
+from digidouble.errors import NoFace, SettingsError
+from digidouble.footage import Footage
+from digidouble.pipeline import prepare, render_frame
+from digidouble.render import LookSettings, PreparedCast
+from digidouble.schema.clock import StageClock
+from digidouble.schema.colour import rgb8_from_frame
+from digidouble.schema.frame import Frame, Roi
+from digidouble.schema.performance import Performance
+from digidouble.schema.persona import Persona
+from digidouble.schema.time import FrameRange
+
+Progress = Callable[[int, int], None]
+AHEAD = 4  # frames decoded or pending per worker
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """How a shot is rendered.
+
+    Attributes:
+        quality: draft is geometry, atlases, light and blend.
+        workers: frames in work at a time; 0 takes the machine's cores.
+        frame_range: the part of the shot to render; None is all of it.
+        purpose: what the result is for; each persona's consent must cover it. None asks only that consent is valid today.
+        look: how the double takes the plate's look.
+        samples: frames kept as pictures for the report.
+    """
+
+    quality: Literal["draft"] = "draft"
+    workers: int = 0
+    frame_range: FrameRange | None = None
+    purpose: str | None = None
+    look: LookSettings = field(default_factory=LookSettings)
+    samples: int = 6
+
+    def __post_init__(self) -> None:
+        if self.quality != "draft":
+            raise SettingsError(f"quality {self.quality!r}: this version renders draft only.")
+        if not 0 <= self.workers <= 256:
+            raise SettingsError(f"workers = {self.workers}: expected 0..256")
+        if not 0 <= self.samples <= 100:
+            raise SettingsError(f"samples = {self.samples}: expected 0..100")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A look at one frame: plate and result around the main face, display-referred."""
+
+    index: int
+    plate: UInt8[np.ndarray, "h w 3"]
+    result: UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class RenderResult:
+    """What a render left.
+
+    Attributes:
+        delivered: the files. frames: how many. wall_s: time taken. stages: seconds per stage, summed over threads.
+        samples: pictures for the report. tracks: ids that were cast. curves: name -> (frame indices, values).
+    """
+
+    delivered: DeliveredFiles
+    frames: int
+    wall_s: float
+    stages: dict[str, float]
+    samples: tuple[Sample, ...]
+    tracks: tuple[int, ...]
+    curves: dict[str, tuple[list[int], list[float]]]
+
+
+def render_shot(
+    plate: Footage, performance: Performance, casting: Mapping[str, Persona], out: Path, settings: RenderSettings | None = None,
+    delivery: DeliverySettings | None = None, progress: Progress | None = None,
+) -> RenderResult:  # fmt: skip
+    """Render `plate` with the personas of `casting` ("main", "all" or a track id) into `out`.
+
+    Raises:
+        NoFace: the plate has no face to stand in for. CastingError, ConsentError: see `pipeline.prepare`.
+        OutputError, MediaError: nothing is left under `out`'s name.
+    """
+    settings, delivery = settings or RenderSettings(), delivery or DeliverySettings()
+    if not performance.tracks:
+        raise NoFace(
+            f"{performance.shot.path}: no face was found on this plate, so there is nothing to stand in for. See: digidouble perform --help"
+        )
+    started = time.perf_counter()
+    clock = StageClock()
+    casts = prepare(performance, casting, settings.look, purpose=settings.purpose)
+    frames = (settings.frame_range or FrameRange(0, plate.shot.frame_count)).clipped(plate.shot.frame_count)
+    if len(frames) == 0:
+        raise SettingsError(f"the frame range is empty: {plate.shot.path} has frames 0:{plate.shot.frame_count}.")
+    if settings.frame_range is not None:
+        delivery = replace(delivery, frame_range=frames)
+    wanted = _sample_frames(casts, frames, settings.samples)
+    samples: list[Sample] = []
+    cv2.setNumThreads(1)  # frames run in parallel; a second layer of threads would only get in the way
+    with open_writer(out, performance.shot, delivery) as writer:
+        done = 0
+        for source, result in _rendered(plate, casts, frames, settings.workers or os.cpu_count() or 1, clock):
+            if result.index in wanted:
+                samples.append(_sample(casts[0], source, result))
+            clock.start()
+            writer.write(result)
+            clock.lap("encode")
+            done += 1
+            if progress:
+                progress(done, len(frames))
+        clock.start()
+        delivered = writer.close()
+        clock.lap("encode")
+    return RenderResult(
+        delivered=delivered,
+        frames=done,
+        wall_s=time.perf_counter() - started,
+        stages=dict(clock.seconds),
+        samples=tuple(samples),
+        tracks=tuple(c.plan.track.track_id for c in casts),
+        curves=_curves(casts[0], frames),
+    )
+
+
+def _rendered(
+    plate: Footage, casts: list[PreparedCast], frames: FrameRange, workers: int, clock: StageClock
+) -> Iterator[tuple[Frame, Frame]]:
+    """(plate frame, finished frame) in order; at most AHEAD frames a worker are in memory."""
+    decoded: queue.Queue[Frame | BaseException | None] = queue.Queue(maxsize=AHEAD * workers)
+    stop = threading.Event()
+
+    def decode() -> None:
+        try:
+            clock.start()
+            for frame in plate.frames(frames):
+                clock.lap("decode")
+                while not stop.is_set():
+                    try:
+                        decoded.put(frame, timeout=0.1)
+                        break
+                    except queue.Full:
+                        continue
+                if stop.is_set():
+                    return
+                clock.start()
+            _put(decoded, None, stop)
+        except BaseException as e:  # handed to the thread that waits, which raises it
+            _put(decoded, e, stop)
+
+    reader = threading.Thread(target=decode, name="decode", daemon=True)
+    reader.start()
+    pending: deque[tuple[Frame, Future[tuple[Frame, object]]]] = deque()
+    try:
+        with ThreadPoolExecutor(workers, thread_name_prefix="render") as pool:
+            try:
+                ended = False
+                while pending or not ended:
+                    while not ended and len(pending) < AHEAD * workers // 2 + 1:
+                        item = decoded.get()
+                        if isinstance(item, BaseException):
+                            raise item
+                        if item is None:
+                            ended = True
+                            break
+                        pending.append((item, pool.submit(render_frame, casts, item, clock)))
+                    if pending:
+                        source, future = pending.popleft()
+                        yield source, future.result()[0]
+            except BaseException:
+                for _, f in pending:
+                    f.cancel()
+                raise
+    finally:
+        stop.set()
+        reader.join()
+
+
+def _put(q: queue.Queue[Frame | BaseException | None], item: BaseException | None, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            q.put(item, timeout=0.1)
+            return
+        except queue.Full:
+            continue
+
+
+def _sample_frames(casts: list[PreparedCast], frames: FrameRange, count: int) -> set[int]:
+    track = casts[0].plan.track
+    shown = [i for i in frames if track.shown_at(i) > 0.5]
+    if not shown or count == 0:
+        return set()
+    return {shown[int(k)] for k in np.linspace(0, len(shown) - 1, min(count, len(shown))).round()}
+
+
+def _sample(cast: PreparedCast, source: Frame, result: Frame) -> Sample:
+    points = cast.plan.track.sample(source.index).points_px
+    low, high = points[:, :2].min(0), points[:, :2].max(0)
+    pad = 0.3 * (high - low)
+    w, h = source.size_wh
+    roi = Roi(*(int(v) for v in (*(low - pad), *(high + pad)))).clipped((w, h))
+    a, b = rgb8_from_frame(source), rgb8_from_frame(result)
+    window = (slice(roi.y0, roi.y1), slice(roi.x0, roi.x1))
+    return Sample(source.index, a[window].copy(), b[window].copy())
+
+
+def _curves(cast: PreparedCast, frames: FrameRange) -> dict[str, tuple[list[int], list[float]]]:
+    track = cast.plan.track
+    shown = [i for i in frames if track.shown_at(i) > 0]
+    rows = [track.row(i) for i in shown]
+    from digidouble.schema.mesh import face_model
+
+    names = [n.split("/")[0] for n in face_model().action_names]
+
+    def action(name: str) -> list[float]:
+        return track.actions[rows, names.index(name)].tolist()
+
+    luma = track.light_sh[:, 0] @ np.array([0.2126, 0.7152, 0.0722])
+    series = {
+        "jaw drop": action("jaw_drop_AU26"),
+        "lips part": action("lips_part_AU25"),
+        "lip corner pull (left)": action("lip_corner_pull_L_AU12"),
+        "inner brow raise (left)": action("inner_brow_raise_L_AU1"),
+        "lid close (left)": action("lid_close_L_AU43"),
+        "gaze yaw (degrees)": track.gaze_deg[rows, 0].tolist(),
+        "light (linear)": luma[rows].tolist(),
+        "presence": track.presence[rows].tolist(),
+        "key": cast.plan.key_a[rows].astype(float).tolist(),
+    }
+    return {k: (shown, v) for k, v in series.items()}

@@ -1,0 +1,39 @@
+"""A single picture as footage of one frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from digidouble.footage.fingerprint import sha256_of
+from digidouble.footage.pictures import read_picture
+from digidouble.footage.reader import Footage
+from digidouble.footage.settings import FootageSettings
+from digidouble.schema.frame import Frame
+from digidouble.schema.shot import Shot
+from digidouble.schema.time import FrameRange, FrameRate
+
+
+class StillFootage(Footage):
+    """One picture.
+
+    Raises (on opening):
+        UnreadableMedia: see `read_picture`.
+    """
+
+    def __init__(self, path: Path, settings: FootageSettings) -> None:
+        picture = read_picture(path, settings.max_pixels)
+        self._frame = Frame(0, Fraction(0), picture.planes, picture.layout, picture.colour)
+        self.shot = Shot(
+            str(path), "image", self._frame.size_wh,
+            FrameRate(picture.rate) if picture.rate else settings.sequence_rate,
+            1, picture.layout, picture.colour, rotation_deg=picture.rotation_deg, timecode=picture.timecode,
+            sha256=sha256_of(path) if settings.fingerprint else "",
+        )  # fmt: skip
+
+    def _stream(self, frame_range: FrameRange) -> Iterator[Frame]:
+        return iter([self._frame][frame_range.start : frame_range.end_exclusive])
+
+    def _seek(self, index: int) -> Frame:
+        return self._frame

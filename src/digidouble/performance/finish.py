@@ -1,0 +1,270 @@
+"""Second pass, without pixels: chains of observations to finished tracks, in windows so that memory does not grow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from digidouble.assets import AssetWriter
+from digidouble.perception.light import fit_light
+from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
+from digidouble.perception.uvgrid import uv_grid
+from digidouble.performance.join import Chain
+from digidouble.performance.settings import PerformSettings
+from digidouble.performance.smooth import REACH, convolved, smooth_points
+from digidouble.performance.tracklets import RECORD
+from digidouble.schema.mesh import FLIP_YZ, face_model, vertex_normals
+from digidouble.schema.track import SKIN_GRID
+
+CHUNK = 64  # frames stored and processed together
+BRIDGE = 3  # gaps up to this are interpolated, longer ones fade
+NEUTRAL_SAMPLES = 240
+EYEBALL_CM = 1.2
+GRID_BELL = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
+GRID_BELL /= GRID_BELL.sum()
+
+
+@dataclass(frozen=True)
+class Span:
+    """An unbroken stretch of a chain, small gaps bridged: frames start .. end_exclusive."""
+
+    start: int
+    end_exclusive: int
+
+
+def spans_of(chain: Chain, cuts: tuple[int, ...]) -> list[Span]:
+    """Stretches between gaps longer than BRIDGE and between cuts."""
+    out: list[Span] = []
+    for t in chain.tracklets:
+        cut_between = out and any(out[-1].end_exclusive <= c <= t.start for c in cuts)
+        if out and t.start - out[-1].end_exclusive <= BRIDGE and not cut_between:
+            out[-1] = Span(out[-1].start, t.end_exclusive)
+        else:
+            out.append(Span(t.start, t.end_exclusive))
+    return out
+
+
+def window(chain: Chain, first: int, end_exclusive: int) -> np.ndarray:
+    """Observations of a stretch within one span; bridged frames are interpolated between their neighbours."""
+    parts = np.zeros(end_exclusive - first, RECORD)
+    known = np.zeros(end_exclusive - first, bool)
+    for t in chain.tracklets:
+        a, b = max(first - BRIDGE, t.start), min(end_exclusive + BRIDGE, t.end_exclusive)
+        if a >= b:
+            continue
+        inner_a, inner_b = max(a, first), min(b, end_exclusive)
+        if inner_a < inner_b:
+            parts[inner_a - first : inner_b - first] = t.records(inner_a - t.start, inner_b - inner_a)
+            known[inner_a - first : inner_b - first] = True
+    rows = np.flatnonzero(known)
+    for r in np.flatnonzero(~known):
+        before, after = rows[rows < r], rows[rows > r]
+        a = parts[before[-1]] if len(before) else parts[after[0]]
+        b = parts[after[0]] if len(after) else a
+        k = (r - before[-1]) / (after[0] - before[-1]) if len(before) and len(after) else 0.0
+        parts[r] = a if k < 0.5 else b
+        parts[r]["index"] = first + r
+        for name in ("points", "crop"):
+            parts[r][name] = (1 - k) * a[name] + k * b[name]
+    return parts
+
+
+def neutral_of(chain: Chain) -> Float[np.ndarray, "478 3"]:
+    """Neutral face of a chain from at most NEUTRAL_SAMPLES observations spread over it."""
+    total = sum(t.frames for t in chain.tracklets)
+    step = max(1, total // NEUTRAL_SAMPLES)
+    picked = [t.records(r, 1)["points"][0] for t in chain.tracklets for r in range(0, t.frames, step)]
+    return neutral_from(np.stack(picked))
+
+
+def presence_of(
+    chain: Chain, spans: list[Span], cuts: tuple[int, ...], shot_frames: int, fade: int
+) -> Float[np.ndarray, "n"]:
+    """0..1 over the chain's frames: ramps where a face is lost or found inside a shot, none at cuts and at the plate's ends."""
+    start = chain.start
+    out = np.zeros(chain.end_exclusive - start, np.float32)
+    hard = {0, shot_frames, *cuts}
+    for s in spans:
+        t = np.arange(s.start, s.end_exclusive)
+        up = np.ones(len(t)) if s.start in hard else (t - s.start + 1) / (fade + 1)
+        down = np.ones(len(t)) if s.end_exclusive in hard else (s.end_exclusive - t) / (fade + 1)
+        ramp = np.clip(np.minimum(up, down), 0, 1)
+        out[s.start - start : s.end_exclusive - start] = ramp * ramp * (3 - 2 * ramp)
+    return out
+
+
+def gaze_of(shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2"]:
+    """(yaw, pitch) in degrees from where the irises sit between the eye corners, mean of both eyes."""
+    out = []
+    for iris, outer, inner in ((468, 33, 133), (473, 263, 362)):
+        off = (shape_cm[iris] - 0.5 * (shape_cm[outer] + shape_cm[inner])) / EYEBALL_CM
+        out.append(np.degrees(np.arcsin(np.clip(off[:2], -0.95, 0.95))))
+    return np.mean(out, 0)
+
+
+@dataclass
+class Finished:
+    """Small arrays of a track under construction, one row a frame of the chain (grow with the plate, about 700 bytes a frame)."""
+
+    arrays: dict[str, np.ndarray]
+
+    @classmethod
+    def empty(cls, frames: int) -> Finished:
+        shapes = {
+            "rotation": (3, 3), "px_per_cm": (), "origin_px": (3,), "actions": (len(face_model().action_names),),
+            "gaze_deg": (2,), "iris": (3,), "light_sh": (9, 3), "motion_px": (2,), "sharpness": (), "grain": (), "score": (),
+        }  # fmt: skip
+        return cls({k: np.zeros((frames, *s), np.float32) for k, s in shapes.items()})
+
+
+def finish_chain(
+    chain: Chain, track_id: int, cuts: tuple[int, ...], shot_frames: int, settings: PerformSettings, out: AssetWriter
+) -> None:
+    """Smooth, solve and write one track: `tracks/ID/facts` and `tracks/ID/CHUNK` members."""
+    neutral = neutral_of(chain)
+    spans = spans_of(chain, cuts)
+    n = chain.end_exclusive - chain.start
+    done = Finished.empty(n)
+    for first in range(0, n, CHUNK):
+        a, b = chain.start + first, min(chain.start + first + CHUNK, chain.end_exclusive)
+        big = {
+            "points_px": np.zeros((b - a, 478, 3), np.float32),
+            "skin_linear": np.zeros((b - a, SKIN_GRID, SKIN_GRID, 3), np.float16),
+            "skin_weight": np.zeros((b - a, SKIN_GRID, SKIN_GRID), np.uint8),
+            "matte": np.zeros((b - a, *RECORD["matte"].shape), np.uint8),
+            "matte_px_from_crop": np.zeros((b - a, 2, 3), np.float32),
+        }
+        for span in spans:
+            lo, hi = max(a, span.start), min(b, span.end_exclusive)
+            if lo < hi:
+                _finish_window(chain, span, (lo, hi), neutral, settings, done, big, a)
+        out.add_tensors(f"tracks/{track_id}/{first // CHUNK:06d}.safetensors", big)
+    _hold(done, spans, chain.start)
+    presence = presence_of(chain, spans, cuts, shot_frames, settings.fade_frames)
+    yaw = np.degrees(np.arccos(np.clip(done.arrays["rotation"][:, 2, 2], -1, 1)))
+    presence *= np.clip((88 - yaw) / 12, 0, 1)  # a mesh is no longer to be trusted beyond a profile
+    iris = done.arrays.pop("iris")
+    known = iris[(iris > 0).all(1)]
+    iris_linear = np.median(known, 0) if len(known) else np.zeros(3)
+    facts = done.arrays | {
+        "iris_linear": iris_linear,
+        "presence": presence,
+        "neutral_cm": neutral,
+        "identity": chain.identity.astype(np.float32),
+    }
+    facts["frames"] = np.array([chain.start, chain.end_exclusive], np.int64)
+    out.add_tensors(
+        f"tracks/{track_id}/facts.safetensors",
+        {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in facts.items()},
+    )
+
+
+def _finish_window(
+    chain: Chain, span: Span, frames: tuple[int, int], neutral: Float[np.ndarray, "478 3"], settings: PerformSettings,
+    done: Finished, big: dict[str, np.ndarray], chunk_start: int,
+) -> None:  # fmt: skip
+    lo, hi = frames
+    first, end = max(span.start, lo - REACH), min(span.end_exclusive, hi + REACH)
+    records = window(chain, first, end)
+    points = smooth_points(records["points"], settings.smoothing)
+    skin, weight = _steady_skin(records, points)
+    keep = slice(lo - first, hi - first)
+    row, at = lo - chain.start, slice(lo - chunk_start, hi - chunk_start)
+    big["points_px"][at], big["skin_linear"][at] = points[keep], skin[keep]
+    big["skin_weight"][at] = np.round(255 * weight[keep])
+    big["matte"][at], big["matte_px_from_crop"][at] = records["matte"][keep], records["crop"][keep]
+    centre = points[..., :2].mean(1)
+    motion = np.gradient(centre, axis=0) if len(centre) > 1 else np.zeros_like(centre)
+    for name in ("sharpness", "grain"):
+        done.arrays[name][row : row + hi - lo] = convolved(records[name].astype(np.float32), GRID_BELL)[keep].clip(0)
+    done.arrays["score"][row : row + hi - lo] = records["score"][keep]
+    done.arrays["motion_px"][row : row + hi - lo] = motion[keep]
+    shapes = []
+    for i, p in enumerate(points[keep]):
+        pose, shape = pose_and_shape(p, neutral)
+        r = row + i
+        done.arrays["rotation"][r], done.arrays["px_per_cm"][r], done.arrays["origin_px"][r] = (
+            pose.rotation,
+            pose.px_per_cm,
+            pose.origin_px,
+        )
+        done.arrays["gaze_deg"][r] = gaze_of(shape)
+        done.arrays["iris"][r] = _iris_over_skin(records["iris"][keep][i], skin[keep][i], weight[keep][i])
+        done.arrays["light_sh"][r] = light_of(p, skin[keep][i], weight[keep][i])
+        shapes.append(shape)
+    done.arrays["actions"][row : row + hi - lo] = actions_of(np.stack(shapes), neutral)
+
+
+def _iris_over_skin(
+    iris: Float[np.ndarray, "3"], skin: Float[np.ndarray, "g g 3"], weight: Float[np.ndarray, "g g"]
+) -> Float[np.ndarray, "3"]:
+    use = weight > 0.3
+    return iris / np.maximum(skin[use].mean(0), 1e-4) if use.any() else np.zeros(3)
+
+
+def _visible(records: np.ndarray) -> Float[np.ndarray, "n g g"]:
+    """The stored matte looked up at the skin grid."""
+    import cv2
+
+    grid = uv_grid(SKIN_GRID)
+    out = np.zeros((len(records), SKIN_GRID, SKIN_GRID), np.float32)
+    for i, r in enumerate(records):
+        at = grid.carried(r["points"][:, :2])
+        inverse = cv2.invertAffineTransform(r["crop"].astype(np.float64))
+        crop = at @ inverse[:, :2].T + inverse[:, 2]
+        out[i] = cv2.remap(
+            r["matte"], crop[..., 0].astype(np.float32), crop[..., 1].astype(np.float32), cv2.INTER_LINEAR
+        )
+    return out / 255
+
+
+def _steady_skin(
+    records: np.ndarray, points: Float[np.ndarray, "n 478 3"]
+) -> tuple[Float[np.ndarray, "n g g 3"], Float[np.ndarray, "n g g"]]:
+    """Radiance on the grid averaged over a few frames where it is seen, and how much to trust each texel (0..1)."""
+    grid = uv_grid(SKIN_GRID)
+    facing = np.stack(
+        [grid.carried(vertex_normals(p * FLIP_YZ, face_model().triangles)[:, 2:3])[..., 0] for p in points]
+    )
+    weight = grid.skin * np.clip((facing - 0.1) / 0.4, 0, 1) * np.clip(_visible(records) * 1.5 - 0.5, 0, 1)
+    log_skin = np.log(records["skin"].astype(np.float32) + 1e-4)
+    trust = weight + 1e-4
+    mean = convolved(log_skin * trust[..., None], GRID_BELL) / np.maximum(convolved(trust, GRID_BELL), 1e-5)[..., None]
+    # Point-symmetric ends can overshoot where trust changes fast: stay within what was seen.
+    mean = np.clip(mean, log_skin.min(0), log_skin.max(0))
+    return np.exp(mean) - 1e-4, np.clip(weight, 0, 1)
+
+
+def light_of(
+    points_px: Float[np.ndarray, "478 3"], skin: Float[np.ndarray, "g g 3"], weight: Float[np.ndarray, "g g"]
+) -> Float[np.ndarray, "9 3"]:
+    """SH light of one frame from its skin grid."""
+    grid = uv_grid(SKIN_GRID)
+    normals = grid.carried(vertex_normals(points_px * FLIP_YZ, face_model().triangles).astype(np.float32))
+    use = weight > 0.02
+    if use.sum() < 40:
+        use = grid.skin
+    n = normals[use]
+    n = n / (np.linalg.norm(n, axis=1, keepdims=True) + 1e-6)
+    return fit_light(np.maximum(skin[use], 0), n, np.maximum(weight[use], 0.02)).astype(np.float32)
+
+
+def _hold(done: Finished, spans: list[Span], start: int) -> None:
+    """Rows outside every span repeat the nearest known row."""
+    n = len(done.arrays["score"])
+    known: Int[np.ndarray, "k"] = np.array(sorted(_rows(spans, start)), np.int64)
+    nearest = (
+        known[np.abs(np.arange(n)[:, None] - known[None]).argmin(1)]
+        if n * len(known) < 4_000_000
+        else known[np.searchsorted(known, np.arange(n)).clip(0, len(known) - 1)]
+    )
+    for name, a in done.arrays.items():
+        done.arrays[name] = a[nearest]
+
+
+def _rows(spans: list[Span], start: int) -> Iterator[int]:
+    for s in spans:
+        yield from range(s.start - start, s.end_exclusive - start)

@@ -1,0 +1,139 @@
+"""`.perf` on disk: read back as a `Performance`, samples frame by frame with a small cache."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from digidouble.assets import AssetReader, expect
+from digidouble.errors import DamagedAsset, DigidoubleError
+from digidouble.performance.finish import CHUNK
+from digidouble.schema.frame import ColourTags, PixelLayout
+from digidouble.schema.mesh import face_model
+from digidouble.schema.performance import Performance
+from digidouble.schema.shot import Shot
+from digidouble.schema.time import FrameRange, FrameRate
+from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, FaceTrack, TrackSample
+
+CACHED_CHUNKS = 6
+
+
+def shot_facts(shot: Shot) -> dict[str, Any]:
+    """A shot as JSON values."""
+    return {
+        "path": shot.path, "kind": shot.kind, "size_wh": list(shot.size_wh), "rate": str(shot.rate.fps), "frame_count": shot.frame_count,
+        "layout": {**vars(shot.layout), "chroma_shift_xy": list(shot.layout.chroma_shift_xy)}, "colour": vars(shot.colour),
+        "rotation_deg": shot.rotation_deg, "timecode": shot.timecode, "has_audio": shot.has_audio, "variable_rate": shot.variable_rate,
+        "cuts": list(shot.cuts), "start_number": shot.start_number, "sha256": shot.sha256,
+    }  # fmt: skip
+
+
+def shot_from_facts(facts: dict[str, Any], where: Path) -> Shot:
+    """Inverse of `shot_facts`. Raises DamagedAsset."""
+    try:
+        f = dict(facts)
+        layout = dict(f.pop("layout"))
+        layout["chroma_shift_xy"] = tuple(layout["chroma_shift_xy"])
+        return Shot(
+            **f | {
+                "layout": PixelLayout(**layout), "colour": ColourTags(**f["colour"]), "rate": FrameRate(Fraction(f["rate"])),
+                "size_wh": tuple(int(v) for v in f["size_wh"]), "cuts": tuple(int(c) for c in f["cuts"]),
+            }
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, DigidoubleError) as e:
+        raise DamagedAsset(f"{where}: the shot facts are malformed ({e}).") from e
+
+
+class PerfStore:
+    """Reads chunks of samples; threads may share it."""
+
+    def __init__(self, reader: AssetReader) -> None:
+        self._reader, self._lock = reader, threading.Lock()
+        self._chunks: OrderedDict[tuple[int, int], dict[str, np.ndarray]] = OrderedDict()
+        self.starts: dict[int, int] = {}
+
+    def sample(self, track_id: int, index: int) -> TrackSample:
+        chunk, row = divmod(index - self.starts[track_id], CHUNK)
+        with self._lock:
+            key = (track_id, chunk)
+            if key not in self._chunks:
+                self._chunks[key] = self._load(track_id, chunk)
+                while len(self._chunks) > CACHED_CHUNKS:
+                    self._chunks.popitem(last=False)
+            self._chunks.move_to_end(key)
+            big = self._chunks[key]
+        if row >= len(big["points_px"]):
+            raise DamagedAsset(f"{self._reader.path}: track {track_id} has no frame {index}.")
+        return TrackSample(
+            *(big[k][row] for k in ("points_px", "skin_linear", "skin_weight", "matte", "matte_px_from_crop"))
+        )
+
+    def _load(self, track_id: int, chunk: int) -> dict[str, np.ndarray]:
+        name = f"tracks/{track_id}/{chunk:06d}.safetensors"
+        big = self._reader.tensors(name)
+        n = len(big["points_px"]) if "points_px" in big else 0
+        expect(
+            big,
+            {
+                "points_px": ("float32", (n, 478, 3)),
+                "skin_linear": ("float16", (n, SKIN_GRID, SKIN_GRID, 3)),
+                "skin_weight": ("uint8", (n, SKIN_GRID, SKIN_GRID)),
+                "matte": ("uint8", (n, MATTE_SIZE, MATTE_SIZE)),
+                "matte_px_from_crop": ("float32", (n, 2, 3)),
+            },
+            self._reader.path / name,
+        )
+        return big
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+def load_performance(path: Path) -> Performance:
+    """Open a `.perf`.
+
+    Raises:
+        AssetError: it cannot be trusted (see `digidouble.assets`).
+        UnreadableMedia: there is no such file.
+    """
+    reader = AssetReader(path, "performance")
+    try:
+        facts = reader.facts
+        if set(facts) != {"shot", "tracks", "settings", "weights"}:
+            raise DamagedAsset(
+                f"{path}: performance facts are {sorted(facts)}, expected settings, shot, tracks, weights."
+            )
+        shot = shot_from_facts(facts["shot"], path)
+        store = PerfStore(reader)
+        tracks = tuple(_track(reader, store, t, path) for t in facts["tracks"])
+    except BaseException:
+        reader.close()
+        raise
+    return Performance(shot, tracks, facts["settings"], facts["weights"])
+
+
+def _track(reader: AssetReader, store: PerfStore, facts: dict[str, Any], path: Path) -> FaceTrack:
+    try:
+        track_id, weight = int(facts["track_id"]), float(facts["weight"])
+    except (KeyError, TypeError, ValueError) as e:
+        raise DamagedAsset(f"{path}: track facts are malformed ({e}).") from e
+    t = reader.tensors(f"tracks/{track_id}/facts.safetensors")
+    frames = t.pop("frames", np.zeros(0))
+    if frames.shape != (2,) or not 0 <= int(frames[0]) < int(frames[1]) <= 10**9:
+        raise DamagedAsset(f"{path}: track {track_id} has no valid frame range.")
+    n, a = int(frames[1] - frames[0]), len(face_model().action_names)
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "presence": (n,), "rotation": (n, 3, 3), "px_per_cm": (n,), "origin_px": (n, 3), "actions": (n, a), "gaze_deg": (n, 2),
+        "light_sh": (n, 9, 3), "motion_px": (n, 2), "sharpness": (n,), "grain": (n,), "score": (n,),
+        "neutral_cm": (478, 3), "iris_linear": (3,), "identity": (None,),
+    }  # fmt: skip
+    expect(t, {k: ("float32", s) for k, s in shapes.items()}, path / f"track {track_id}")
+    store.starts[track_id] = int(frames[0])
+    return FaceTrack(
+        track_id=track_id, frames=FrameRange(int(frames[0]), int(frames[1])), weight=weight, store=store, **t
+    )

@@ -1,0 +1,189 @@
+"""One look at a face -> its skin in UV, with the light of the moment divided out."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from digidouble.perception.light import fit_light, shading
+from digidouble.perception.uvgrid import uv_grid
+from digidouble.schema.capture import Look
+from digidouble.schema.mesh import BROWS, FLIP_YZ, OUTER_LIPS, face_model, vertex_normals
+from digidouble.schema.track import SKIN_GRID
+
+TEXELS_PER_PX = (
+    1.45  # UV spans the unrolled face: about 1.3 of its width seen from the front, plus a margin for sampling
+)
+FOREHEAD_CM = 2.0  # above the eyes, over the brows of the mean face
+BEARD_CM = -4.5  # height of the nose's base
+DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highlight, not to be divided by
+
+
+def atlas_size(face_px: float) -> int:
+    """Side of the atlas that keeps a source's resolution, a multiple of 32 in 128..4096."""
+    return int(np.clip(32 * np.ceil(TEXELS_PER_PX * face_px / 32), 128, 4096))
+
+
+def normals_of(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "478 3"]:
+    """Unit normals in camera axes."""
+    return vertex_normals(points_px * FLIP_YZ, face_model().triangles).astype(np.float32)
+
+
+def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32[np.ndarray, "s s"]]:
+    """Scene-linear colour per texel, and confidence 0..1 (facing the camera, inside the picture, nothing in front)."""
+    grid = uv_grid(size)
+    at = grid.carried(look.points_px[:, :2].astype(np.float32))
+    h, w = look.linear.shape[:2]
+    mx, my = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
+    colour = cv2.remap(look.linear, mx, my, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    low = cv2.remap(look.linear, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    colour = np.clip(colour, 0.8 * low, 1.25 * low + 1e-4)  # cubic ringing stays near the samples
+    facing = grid.carried(normals_of(look.points_px)[:, 2:3])[..., 0]
+    inside = (mx > 1) & (my > 1) & (mx < w - 2) & (my < h - 2)
+    seen = cv2.remap(look.matte, mx, my, cv2.INTER_LINEAR).astype(np.float32) / 255
+    confidence = grid.covered * inside * np.clip((facing - 0.12) / 0.45, 0, 1) * np.clip(seen * 1.6 - 0.6, 0, 1)
+    # Inside the openings there is no surface whose facing could be judged.
+    opening = grid.triangle >= len(face_model().triangles)
+    confidence[opening] = (inside * grid.covered)[opening]
+    return np.maximum(colour, 0), confidence.astype(np.float32)
+
+
+def light_of_look(look: Look) -> Float[np.ndarray, "9 3"]:
+    """SH light of a source from its own skin."""
+    colour, confidence = unwrap_grid(look)
+    grid = uv_grid(SKIN_GRID)
+    use = grid.skin & (confidence > 0.1)
+    if use.sum() < 60:
+        use = grid.covered
+    n = grid.carried(normals_of(look.points_px))[use]
+    return fit_light(
+        colour[use], n / (np.linalg.norm(n, axis=1, keepdims=True) + 1e-6), np.maximum(confidence[use], 0.05)
+    )
+
+
+def unwrap_grid(look: Look) -> tuple[Float32[np.ndarray, "g g 3"], Float32[np.ndarray, "g g"]]:
+    """`unwrap` at the coarse grid, area-averaged."""
+    big, conf = unwrap(look, SKIN_GRID * 4)
+    weight = conf[..., None] + 1e-3
+    small = cv2.resize(big * weight, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
+    norm = cv2.resize(weight, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
+    return small / norm[..., None], cv2.resize(conf, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
+
+
+def delight(colour: Float32[np.ndarray, "s s 3"], look: Look) -> Float32[np.ndarray, "s s 3"]:
+    """Divide the look's SH shading out, keeping the mean tone of the skin."""
+    light = light_of_look(look)
+    size = colour.shape[0]
+    coarse = 64
+    grid = uv_grid(coarse)
+    n = grid.carried(normals_of(look.points_px))
+    n /= np.linalg.norm(n, axis=-1, keepdims=True) + 1e-6
+    lit = shading(light, n)
+    weight = grid.covered.astype(np.float32)[..., None]
+    mean = (lit * grid.skin[..., None]).sum((0, 1)) / grid.skin.sum()
+    log_ratio = (np.log(lit / mean) * weight).astype(np.float32)
+    soft, norm = cv2.GaussianBlur(log_ratio, (0, 0), 1.5), cv2.GaussianBlur(weight[..., 0], (0, 0), 1.5)
+    log_ratio = soft / (norm[..., None] + 1e-3)
+    log_ratio = DELIGHT_LIMIT * np.tanh(log_ratio / DELIGHT_LIMIT)
+    return colour / np.exp(cv2.resize(log_ratio, (size, size), interpolation=cv2.INTER_CUBIC))
+
+
+def skin_likelihood(
+    albedo: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"]
+) -> Float32[np.ndarray, "s s"]:
+    """1 where the colour can be this person's skin, 0 where fringe, cap, collar or background reached into the face.
+
+    Only the outer face is judged, against the skin of nose and cheeks (Mahalanobis distance in log colour): features inside
+    the face differ from skin and belong to it.
+    """
+    size = albedo.shape[0]
+    grid = uv_grid(size)
+    rim = grid.carried(face_model().rim_cm[:, None].astype(np.float32))[..., 0]
+    blurred = cv2.GaussianBlur(albedo, (0, 0), max(size / 150, 0.8))
+    x = np.log(blurred + 2e-3)
+    core = grid.skin & (rim > 4.0) & (confidence > 0.3)
+    if core.sum() < 50:
+        return np.ones_like(confidence)
+    middle = np.median(x[core], 0)
+    near = x[core] - middle
+    near = near[(np.abs(near) < 3 * np.median(np.abs(near), 0) + 0.02).all(1)]
+    spread = np.cov(near.T) + 0.05**2 * np.eye(3)
+
+    def fit(brightness: float) -> Float32[np.ndarray, "s s"]:
+        inverse = np.linalg.inv(spread + brightness**2 * np.ones((3, 3)))
+        d2 = np.einsum("rcd,de,rce->rc", x - middle, inverse, x - middle)
+        return np.clip((14 - d2) / 8, 0, 1)
+
+    height = grid.carried(face_model().mean_cm[:, 1:2].astype(np.float32))[..., 0]
+    # Shading left in the albedo is grey, so brightness may differ more than hue; a beard, which belongs to the person, more still.
+    fits = np.where(height > BEARD_CM, fit(0.14), fit(0.8)).astype(np.float32)
+    forehead = np.clip((height - FOREHEAD_CM) / 0.3, 0, 1)
+    judged = np.maximum(np.clip((5.0 - rim) / 0.8, 0, 1), forehead) * _away_from_features(size)
+    # Where hair thins out into skin the mixture passes as skin: step back from what was refused.
+    k = 2 * max(1, size // 40) + 1
+    fits = cv2.erode(fits, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k)))
+    return (1 - judged * (1 - fits)).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _away_from_features(size: int) -> Float32[np.ndarray, "s s"]:
+    """0 within half a centimetre of brows, eyes and lips on the mean face, 1 elsewhere."""
+    m, grid = face_model(), uv_grid(size)
+    at = grid.carried(m.mean_cm)
+    rows = (BROWS[:5], BROWS[5:10], BROWS[10:15], BROWS[15:20], OUTER_LIPS)
+    points = np.concatenate(
+        [0.5 * (m.mean_cm[r] + m.mean_cm[np.roll(r, -1)])[:-1] for r in rows] + [m.mean_cm[r] for r in rows]
+    )
+    near = np.full(at.shape[:2], np.inf, np.float32)
+    for p in points:
+        near = np.minimum(near, np.linalg.norm(at - p, axis=-1))
+    hole = grid.carried(m.hole_cm[:, None])[..., 0]
+    return (np.clip((near - 0.45) / 0.15, 0, 1) * np.clip((hole - 0.6) / 0.2, 0, 1)).astype(np.float32)
+
+
+def mirrored(atlas: np.ndarray) -> np.ndarray:
+    """The other side's texels: UV is symmetric about u = 0.5."""
+    return atlas[:, ::-1]
+
+
+def low_pass(
+    log_albedo: Float32[np.ndarray, "s s 3"], weight: Float32[np.ndarray, "s s"], share: float
+) -> Float32[np.ndarray, "s s 3"]:
+    """Weighted blur with a sigma of `share` of the atlas, computed small. Weightless places take what is near."""
+    size = log_albedo.shape[0]
+    n = 96
+    w = cv2.resize(weight, (n, n), interpolation=cv2.INTER_AREA) + 1e-4
+    x = cv2.resize(log_albedo * (weight + 1e-4)[..., None], (n, n), interpolation=cv2.INTER_AREA)
+    near_w, near = cv2.GaussianBlur(w, (0, 0), share * n), cv2.GaussianBlur(x, (0, 0), share * n)
+    far_w, far = cv2.GaussianBlur(w, (0, 0), 4 * share * n), cv2.GaussianBlur(x, (0, 0), 4 * share * n)
+    wide = far / (far_w[..., None] + 1e-6)
+    out = (near + 0.02 * wide) / (near_w[..., None] + 0.02)
+    return cv2.resize(out.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def completed(
+    albedo: Float32[np.ndarray, "s s 3"],
+    confidence: Float32[np.ndarray, "s s"],
+    prior: Float32[np.ndarray, "s s 3"] | None,
+) -> tuple[Float32[np.ndarray, "s s 3"], UInt8[np.ndarray, "s s"]]:
+    """Fill what the source did not show: the person's fused skin if given, else the other side, else a smooth continuation.
+
+    Only detail is borrowed; the tone continues the surroundings, so a fill has no edge.
+    """
+    eps = 1e-3
+    log_own = np.log(albedo + eps)
+    base = low_pass(log_own, confidence, 0.04)
+    if prior is None:
+        other, other_conf = np.ascontiguousarray(mirrored(albedo)), np.ascontiguousarray(mirrored(confidence))
+        log_other = np.log(other + eps)
+        detail = (log_other - low_pass(log_other, other_conf, 0.04)) * other_conf[..., None]
+    else:
+        log_other = np.log(prior + eps)
+        detail = log_other - low_pass(log_other, np.ones_like(confidence), 0.04)
+    k = cv2.GaussianBlur(np.clip(confidence * 1.5, 0, 1), (0, 0), max(albedo.shape[0] / 200, 0.8))
+    k = np.minimum(k, np.clip(confidence * 2.5, 0, 1))[..., None]
+    out = np.exp(k * log_own + (1 - k) * (base + detail)) - eps
+    return np.maximum(out, 0).astype(np.float32), np.round(255 * np.clip(confidence, 0, 1)).astype(np.uint8)

@@ -1,0 +1,121 @@
+"""`.persona` on disk."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from digidouble.assets import AssetReader, AssetWriter, expect
+from digidouble.errors import ConsentError, DamagedAsset
+from digidouble.schema.mesh import face_model
+from digidouble.schema.persona import Consent, KeyAtlas, Persona, PersonaSource
+
+MAX_KEYS = 256
+
+
+def save_persona(persona: Persona, out: Path) -> Path:
+    """Write a persona. Raises OutputError."""
+    c = persona.consent
+    facts = {
+        "name": persona.name,
+        "consent": {
+            "subject": c.subject, "granted_by": c.granted_by, "scope": list(c.scope), "expires": c.expires.isoformat(),
+            "evidence": c.evidence, "evidence_sha256": c.evidence_sha256,
+        },
+        "keys": [{"face_px": k.face_px, "source": k.source} for k in persona.keys],
+        "sources": [{"name": s.name, "sha256": s.sha256, "frame": s.frame} for s in persona.sources],
+    }  # fmt: skip
+    with AssetWriter(out, "persona") as w:
+        w.add_tensors(
+            "shape.safetensors",
+            {
+                "neutral_cm": persona.neutral_cm.astype(np.float32),
+                "identity": persona.identity.astype(np.float32),
+                "iris_linear": persona.iris_linear.astype(np.float32),
+                "skin_linear": persona.skin_linear.astype(np.float32),
+            },
+        )
+        for i, k in enumerate(persona.keys):
+            w.add_tensors(
+                f"keys/{i:03d}.safetensors",
+                {
+                    "albedo": k.albedo.astype(np.float16),
+                    "confidence": k.confidence,
+                    "actions": k.actions.astype(np.float32),
+                    "view_deg": k.view_deg.astype(np.float32),
+                },
+            )
+        return w.finish(facts)
+
+
+def load_persona(path: Path) -> Persona:
+    """Open a persona; its consent is read but not judged (see `Consent.check`).
+
+    Raises:
+        AssetError: it cannot be trusted. ConsentError: it carries no complete consent record. UnreadableMedia: no such file.
+    """
+    with AssetReader(path, "persona") as r:
+        facts = r.facts
+        try:
+            keys_facts, sources = facts["keys"], facts["sources"]
+            name = str(facts["name"])[:100]
+            if not 1 <= len(keys_facts) <= MAX_KEYS:
+                raise ValueError(f"{len(keys_facts)} keys")
+            persona_sources = tuple(PersonaSource(str(s["name"]), str(s["sha256"]), int(s["frame"])) for s in sources)
+            numbers = [(float(k["face_px"]), int(k["source"])) for k in keys_facts]
+        except (KeyError, TypeError, ValueError) as e:
+            raise DamagedAsset(f"{path}: persona facts are malformed ({e}).") from e
+        consent = _consent(facts.get("consent"), path)
+        shape = r.tensors("shape.safetensors")
+        expect(
+            shape,
+            {
+                "neutral_cm": ("float32", (478, 3)),
+                "identity": ("float32", (None,)),
+                "iris_linear": ("float32", (3,)),
+                "skin_linear": ("float32", (3,)),
+            },
+            path / "shape",
+        )
+        keys = tuple(_key(r, i, *n) for i, n in enumerate(numbers))
+        digest = hashlib.sha256(
+            "".join(f"{n}:{m.sha256}" for n, m in sorted(r.manifest.members.items())).encode()
+        ).hexdigest()
+    return Persona(name=name, consent=consent, keys=keys, sources=persona_sources, sha256=digest, **shape)
+
+
+def _key(r: AssetReader, i: int, face_px: float, source: int) -> KeyAtlas:
+    t = r.tensors(f"keys/{i:03d}.safetensors")
+    s = t["albedo"].shape[0] if "albedo" in t and t["albedo"].ndim == 3 else 0
+    if not 32 <= s <= 4096:
+        raise DamagedAsset(f"{r.path}: atlas {i} is {s} px, expected 32..4096.")
+    expect(
+        t,
+        {
+            "albedo": ("float16", (s, s, 3)), "confidence": ("uint8", (s, s)), "actions": ("float32", (len(face_model().action_names),)),
+            "view_deg": ("float32", (2,)),
+        },
+        r.path / f"key {i}",
+    )  # fmt: skip
+    return KeyAtlas(face_px=face_px, source=source, **t)
+
+
+def _consent(facts: Any, path: Path) -> Consent:
+    read: dict[str, Callable[[Any], Any]] = {
+        "subject": str, "granted_by": str, "scope": tuple, "expires": date.fromisoformat, "evidence": str, "evidence_sha256": str,
+    }  # fmt: skip
+    if not isinstance(facts, dict) or set(facts) != set(read):
+        raise ConsentError(
+            f"{path}: carries no complete consent record, so it cannot be used. Build it again with --consent."
+        )
+    try:
+        return Consent(**{k: f(facts[k]) for k, f in read.items()})
+    except (TypeError, ValueError) as e:
+        raise ConsentError(
+            f"{path}: the consent record is malformed ({e}). Build the persona again with --consent."
+        ) from e

@@ -1,0 +1,129 @@
+"""One double in one frame: geometry, light, pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32
+
+from digidouble.perception.uvgrid import uv_grid
+from digidouble.render import kernels
+from digidouble.render.geometry import double_points, facing_weight, feather, opening_weight
+from digidouble.render.light import LookSettings, point_gains
+from digidouble.render.plan import CastPlan
+from digidouble.schema.frame import Roi
+from digidouble.schema.layers import Layer
+from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, face_model
+from digidouble.schema.persona import Persona
+from digidouble.schema.track import SKIN_GRID
+
+MARGIN_PX = 6  # around the mesh, for blur
+
+
+@dataclass(frozen=True)
+class PreparedKey:
+    """A key atlas at the size a track needs, and its skin on the coarse grid."""
+
+    atlas: Float32[np.ndarray, "s s 3"]
+    grid: Float32[np.ndarray, "g g 3"]
+
+
+class PreparedCast:
+    """A plan with its atlases resized to the track's resolution: made once, read by every worker."""
+
+    def __init__(self, plan: CastPlan, look: LookSettings) -> None:
+        self.plan, self.look = plan, look
+        used = sorted(set(plan.key_a.tolist()) | set(plan.key_b.tolist()))
+        size = self._size()
+        self.keys = {k: self._prepared(plan.persona, k, size) for k in used}
+
+    def _size(self) -> int:
+        """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile)."""
+        model = face_model()
+        e = model.triangles
+        uv_length = np.linalg.norm(model.uv[e[:, 0]] - model.uv[e[:, 1]], axis=1)
+        cm_length = np.linalg.norm(model.mean_cm[e[:, 0]] - model.mean_cm[e[:, 1]], axis=1)
+        cm_per_uv = float(np.median(cm_length / np.maximum(uv_length, 1e-6)))
+        shown = self.plan.track.px_per_cm[self.plan.track.presence > 0]
+        px_per_cm = float(np.quantile(shown, 0.9)) if len(shown) else float(self.plan.track.px_per_cm.max())
+        return int(np.clip(cm_per_uv * px_per_cm / 0.8, 64, 4096))
+
+    def _prepared(self, persona: Persona, key: int, size: int) -> PreparedKey:
+        atlas = persona.keys[key].albedo.astype(np.float32)
+        grid = cv2.resize(atlas, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
+        if size < atlas.shape[0]:
+            atlas = cv2.resize(atlas, (size, size), interpolation=cv2.INTER_AREA)
+        return PreparedKey(np.ascontiguousarray(atlas), grid * uv_grid(SKIN_GRID).covered[..., None])
+
+
+def layer_roi(points_px: Float[np.ndarray, "478 3"], size_wh: tuple[int, int]) -> Roi:
+    """Region of the plate a mesh can touch."""
+    low, high = np.floor(points_px[:, :2].min(0)) - MARGIN_PX, np.ceil(points_px[:, :2].max(0)) + MARGIN_PX + 1
+    big = 1 << 20
+    x0, y0, x1, y1 = (int(np.clip(v, -big, big)) for v in (*low, *high))
+    return Roi(x0, y0, x1, y1).clipped(size_wh)
+
+
+def draw(
+    cast: PreparedCast,
+    index: int,
+    plate_linear: Float32[np.ndarray, "h w 3"],
+    roi: Roi,
+    points_px: Float32[np.ndarray, "478 3"],
+) -> Layer:
+    """The double in frame `index`, lit and in place, before blur and grain. `points_px`: from `place`."""
+    plan, track = cast.plan, cast.plan.track
+    sample, row, model = track.sample(index), track.row(index), face_model()
+    a, b = cast.keys[int(plan.key_a[row])], cast.keys[int(plan.key_b[row])]
+    mix = float(plan.mix[row])
+    grid = a.grid + mix * (b.grid - a.grid) if mix > 0 else a.grid
+    gains = point_gains(sample, track.light_sh[row], grid, points_px, plan.persona.skin_linear, cast.look)
+    vertex = np.empty((478, 12))
+    vertex[:, :2] = model.uv * a.atlas.shape[0]
+    vertex[:, 2:5] = gains
+    vertex[:, 5] = feather() * facing_weight(points_px)
+    vertex[:, 6] = opening_weight()
+    vertex[:, 7:9] = sample.points_px[:, :2] - [roi.x0, roi.y0]
+    vertex[:, 9:12] = 1.0
+    local = points_px.astype(np.float64) - [roi.x0, roi.y0, 0]
+    irises = np.array(
+        [[*local[i[0], :2], np.linalg.norm(local[i[1], :2] - local[i[3], :2]) / 2] for i in (RIGHT_IRIS, LEFT_IRIS)]
+    )
+    h, w = roi.size_hw
+    depth, triangle = np.empty((h, w), np.float32), np.empty((h, w), np.int32)
+    bary = np.zeros((h, w, 2), np.float32)
+    rgb, alpha = np.empty((h, w, 3), np.float32), np.empty((h, w), np.float32)
+    triangles = model.all_triangles
+    kernels.rasterise(local, triangles, depth, triangle, bary)
+    kernels.shade(
+        triangle,
+        bary,
+        triangles,
+        len(model.triangles),
+        vertex,
+        a.atlas,
+        b.atlas,
+        mix,
+        plate_linear,
+        irises,
+        iris_gain(plan.persona.iris_linear, track.iris_linear),
+        rgb,
+        alpha,
+    )
+    return Layer(track.track_id, roi, rgb, alpha, depth, triangle, bary)
+
+
+def iris_gain(persona_iris: Float[np.ndarray, "3"], plate_iris: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
+    """Gain that gives the plate's iris the persona's colour, both relative to their own skin; 1 when either is unknown."""
+    if persona_iris.min() <= 0 or plate_iris.min() <= 0:
+        return np.ones(3)
+    return np.clip(persona_iris / plate_iris, 0.35, 2.5).astype(np.float64)
+
+
+def place(cast: PreparedCast, index: int) -> Float32[np.ndarray, "478 3"]:
+    """The double's mesh in plate pixels in frame `index`."""
+    plan = cast.plan
+    sample = plan.track.sample(index)
+    return double_points(sample.points_px, plan.track.pose(index), plan.track.neutral_cm, plan.offset_cm)

@@ -1,0 +1,122 @@
+"""Where the double's mesh goes: the plate's performance with the persona's proportions.
+
+Inside the face the persona's own proportions win, at the silhouette the plate's do, so nothing behind the face is uncovered.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from digidouble.perception.shape import proportions_onto
+from digidouble.schema.mesh import FLIP_YZ, LID_PAIRS, face_model, vertex_normals
+from digidouble.schema.pose import Pose
+
+INSIDE_CM = 2.6  # distance from the oval at which the persona's proportions hold in full
+FEATHER_CM = 1.1  # over which the double fades into the plate, along the face
+LID_REACH_CM = 0.9
+
+
+def smoothstep(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    """0 below 0, 1 above 1, cubic between."""
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)
+
+
+@lru_cache(maxsize=1)
+def inside_weight() -> Float32[np.ndarray, "478"]:
+    """0 at the oval, 1 deep inside. Irises go with the lids."""
+    rim = face_model().rim_cm.copy()
+    rim[468:] = INSIDE_CM
+    return smoothstep(rim / INSIDE_CM).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def feather() -> Float32[np.ndarray, "478"]:
+    """Coverage of the double by distance from the oval."""
+    return smoothstep(face_model().rim_cm / FEATHER_CM).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def opening_weight() -> Float32[np.ndarray, "478"]:
+    """1 on the inner-lip and lid contours, 0 from the next ring on: how far the plate's own pixels show."""
+    return np.clip(1 - face_model().hole_cm / 0.18, 0, 1).astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _lid_weights() -> Float32[np.ndarray, "478 14"]:
+    """How far each point follows each lid pair: +1 upper lid, -1 lower lid, fading over LID_REACH_CM."""
+    m = face_model()
+    out = np.zeros((478, 14), np.float32)
+    for e, pairs in enumerate(LID_PAIRS):
+        upper, lower = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+        corners = m.mean_cm[[33, 133] if e == 0 else [362, 263]]
+        axis = corners[:, :2]
+        for q in range(468):
+            p = m.mean_cm[q]
+            reach = 1 - m.hole_cm[q] / LID_REACH_CM
+            if reach <= 0 or np.linalg.norm(p - corners.mean(0)) > 3.0 or q in (33, 133, 362, 263):
+                continue
+            along = np.interp(p[0], np.sort(axis[:, 0]), axis[np.argsort(axis[:, 0]), 1])
+            side = 1.0 if p[1] > along else -1.0
+            row = upper if side > 0 else lower
+            near = np.abs(m.mean_cm[row, 0] - p[0])
+            w = np.exp(-0.5 * (near / 0.25) ** 2)
+            out[q, 7 * e : 7 * e + 7] = side * smoothstep(np.array([reach]))[0] * w / w.sum()
+    return out
+
+
+def lid_gaps(shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "14"]:
+    """Vertical opening at every lid pair, right eye then left."""
+    return np.array([shape_cm[u, 1] - shape_cm[low, 1] for pairs in LID_PAIRS for u, low in pairs])
+
+
+def target_shape(
+    plate_shape_cm: Float[np.ndarray, "478 3"],
+    plate_neutral_cm: Float[np.ndarray, "478 3"],
+    offset_cm: Float[np.ndarray, "478 3"],
+) -> Float[np.ndarray, "478 3"]:
+    """The double's shape in the plate's head frame.
+
+    Proportions are added; the opening of the eyes is carried as a ratio instead, so that eyes that shut on the plate shut on
+    the double whatever their size.
+    """
+    out = plate_shape_cm + inside_weight()[:, None] * offset_cm
+    now, rest = np.maximum(lid_gaps(plate_shape_cm), 0), np.maximum(lid_gaps(plate_neutral_cm), 0.15)
+    own = np.maximum(lid_gaps(plate_neutral_cm + offset_cm), 0.15)
+    wanted = now * np.clip(own / rest, 0.7, 1.4)
+    change = wanted - lid_gaps(out)
+    out[:, 1] += 0.5 * _lid_weights() @ change
+    return out
+
+
+def persona_offset(
+    persona_neutral_cm: Float[np.ndarray, "478 3"], plate_neutral_cm: Float[np.ndarray, "478 3"]
+) -> Float[np.ndarray, "478 3"]:
+    """What makes the plate's neutral face the persona's, size and place taken out."""
+    return proportions_onto(persona_neutral_cm, plate_neutral_cm) - plate_neutral_cm
+
+
+def facing_weight(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "478"]:
+    """0 for skin seen edge-on, 1 from about 15 degrees off the edge."""
+    n = vertex_normals(points_px * FLIP_YZ, face_model().triangles)
+    return smoothstep((n[:, 2] - 0.02) / 0.22).astype(np.float32)
+
+
+def double_points(
+    points_px: Float[np.ndarray, "478 3"],
+    pose: Pose,
+    neutral_cm: Float[np.ndarray, "478 3"],
+    offset_cm: Float[np.ndarray, "478 3"],
+) -> Float32[np.ndarray, "478 3"]:
+    """The double's mesh in plate pixels.
+
+    Proportions also give way where the face turns edge-on, so that nose and cheek contours stay the plate's.
+    """
+    shape = pose.head_from_px(points_px)
+    out = pose.px_from_head(target_shape(shape, neutral_cm, offset_cm))
+    keep = facing_weight(points_px)
+    keep[468:] = 1
+    return (points_px + keep[:, None] * (out - points_px)).astype(np.float32)

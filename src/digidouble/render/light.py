@@ -1,0 +1,98 @@
+"""Relighting: how the persona's albedo is lit by the plate, as a gain per mesh point.
+
+    gain = light(normal) x residual
+
+`light` is the plate's SH irradiance. `residual` is the low-frequency ratio of the plate's face to the persona so lit, on the UV
+grid: it carries cast shadows and coloured lights that nine harmonics cannot, and closes the seam. At the rim it holds in full;
+inside it is limited, and part of the persona's own tone is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32
+
+from digidouble.perception.light import shading
+from digidouble.perception.uvgrid import uv_grid
+from digidouble.render.geometry import inside_weight
+from digidouble.schema.mesh import FLIP_YZ, face_model, vertex_normals
+from digidouble.schema.track import SKIN_GRID, TrackSample
+
+BLUR_TEXELS = 2.2  # of 32 over the face: about 7 % of its width
+RESIDUAL_LIMIT = 0.7  # natural log, inside the face
+
+
+@dataclass(frozen=True)
+class LookSettings:
+    """How the double takes the plate's look.
+
+    Attributes:
+        keep_tone: 0 takes the plate's skin tone over entirely, 1 keeps the persona's (as photographed, luminance aside).
+        detail_match: blur the double to the plate's sharpness. grain: add the plate's noise. motion_blur: follow the plate's.
+    """
+
+    keep_tone: float = 0.12
+    detail_match: bool = True
+    grain: bool = True
+    motion_blur: bool = True
+
+    def __post_init__(self) -> None:
+        from digidouble.errors import SettingsError
+
+        if not 0 <= self.keep_tone <= 1:
+            raise SettingsError(f"keep_tone = {self.keep_tone}: expected 0..1")
+
+
+@lru_cache(maxsize=1)
+def _vertex_texels() -> tuple[Float32[np.ndarray, "478 1"], Float32[np.ndarray, "478 1"]]:
+    at = (face_model().uv * SKIN_GRID - 0.5).astype(np.float32)
+    return at[:, :1].copy(), at[:, 1:].copy()
+
+
+def unit_normals(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "478 3"]:
+    """Normals in camera axes."""
+    return vertex_normals(points_px * FLIP_YZ, face_model().triangles).astype(np.float32)
+
+
+def tone_shift(
+    persona_skin: Float[np.ndarray, "3"], plate_skin: Float[np.ndarray, "3"], keep: float
+) -> Float[np.ndarray, "3"]:
+    """Log gain that leaves a share of the persona's own tone: chroma freely, luminance a third as much; at most +-0.3."""
+    weights = np.array([0.2126, 0.7152, 0.0722])
+    d = np.log(np.maximum(persona_skin, 1e-4)) - np.log(np.maximum(plate_skin, 1e-4))
+    brightness = float(weights @ d)
+    return np.clip(keep * ((d - brightness) + brightness / 3), -0.3, 0.3)
+
+
+def point_gains(
+    sample: TrackSample, light_sh: Float[np.ndarray, "9 3"], albedo_grid: Float[np.ndarray, "g g 3"], double_px: Float[np.ndarray, "478 3"],
+    persona_skin: Float[np.ndarray, "3"], look: LookSettings,
+) -> Float32[np.ndarray, "478 3"]:  # fmt: skip
+    """Linear gain of the albedo at every mesh point."""
+    grid = uv_grid(SKIN_GRID)
+    lit = shading(light_sh, unit_normals(double_px)).astype(np.float32)
+    weight = sample.skin_weight.astype(np.float32) / 255
+    persona = albedo_grid * grid.carried(lit)
+    ratio = np.log(np.maximum(sample.skin_linear.astype(np.float32), 0) + 2e-3) - np.log(np.maximum(persona, 0) + 2e-3)
+    total = float(weight.sum())
+    mean = (ratio * weight[..., None]).sum((0, 1)) / max(total, 1e-3) if total > 1 else np.zeros(3, np.float32)
+    spread = (ratio - mean) * weight[..., None]
+    soft = cv2.GaussianBlur(
+        np.dstack([spread, weight]).astype(np.float32), (0, 0), BLUR_TEXELS, borderType=cv2.BORDER_CONSTANT
+    )
+    # Where nothing trustworthy is near, the mean ratio holds: 0.02 of a texel is the prior's weight.
+    local = soft[..., :3] / (soft[..., 3:] + 0.02)
+    inner = inside_weight()
+    mx, my = _vertex_texels()
+    at_points = cv2.remap(local, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    limit = RESIDUAL_LIMIT + (1.6 - RESIDUAL_LIMIT) * (1 - inner[:, None])
+    residual = limit * np.tanh(at_points / limit)
+    use = weight > 0.3
+    plate_skin = sample.skin_linear.astype(np.float32)[use].mean(0) if use.any() else persona_skin
+    tone = tone_shift(persona_skin, plate_skin, look.keep_tone)
+    gain = np.exp(np.clip(mean + residual + inner[:, None] * tone, -4, 4))
+    return (lit * gain).astype(np.float32)

@@ -1,0 +1,119 @@
+"""Who the double is: consent, shape and skin of one person, made once and used in any number of shots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from digidouble.errors import ConsentError, DamagedAsset
+
+SCOPES = ("film", "advertising", "virtual-idol", "research", "demo")
+
+
+@dataclass(frozen=True)
+class Consent:
+    """Who said yes to what. A persona cannot exist without it.
+
+    Attributes:
+        subject: the person doubled. granted_by: who signed (the subject, or an estate or agent who may).
+        scope: what for, of SCOPES. expires: last day of validity. evidence: where the signed record is (contract number, file).
+        evidence_sha256: hash of that record when it is a file, else "".
+    """
+
+    subject: str
+    granted_by: str
+    scope: tuple[str, ...]
+    expires: date
+    evidence: str
+    evidence_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("subject", "granted_by", "evidence"):
+            value = getattr(self, name)
+            if not isinstance(value, str) or not value.strip() or len(value) > 1000:
+                raise ConsentError(
+                    f"consent: {name} is empty or too long; expected a name or reference. See: digidouble persona consent-template"
+                )
+        unknown = set(self.scope) - set(SCOPES)
+        if not self.scope or unknown:
+            raise ConsentError(
+                f"consent: scope {sorted(unknown) or '[]'} is not known; expected some of {', '.join(SCOPES)}."
+            )
+
+    def check(self, today: date, purpose: str | None = None) -> None:
+        """Refuse when expired, or when `purpose` is outside the scope.
+
+        Raises:
+            ConsentError: with the date or the scopes granted.
+        """
+        if today > self.expires:
+            raise ConsentError(
+                f"{self.subject}'s consent expired on {self.expires} (today is {today}). Ask {self.granted_by} to renew it, then rebuild the persona."
+            )
+        if purpose is not None and purpose not in self.scope:
+            raise ConsentError(
+                f"{self.subject}'s consent covers {', '.join(self.scope)}, not {purpose}. Ask {self.granted_by} to extend it."
+            )
+
+
+@dataclass(frozen=True)
+class KeyAtlas:
+    """The skin of one moment in UV.
+
+    Attributes:
+        albedo: scene-linear colour with the source's shading divided out, mean tone kept.
+        confidence: 0..255; 0 where the source did not show the skin and it was mirrored or filled.
+        actions: muscle-action coefficients of the moment. view_deg: (yaw, pitch) of the head.
+        face_px: width of the face in the source, which bounds the real resolution.
+        source: index into `Persona.sources`.
+    """
+
+    albedo: Float[np.ndarray, "s s 3"]
+    confidence: UInt8[np.ndarray, "s s"]
+    actions: Float[np.ndarray, "a"]
+    view_deg: Float[np.ndarray, "2"]
+    face_px: float
+    source: int
+
+
+@dataclass(frozen=True)
+class PersonaSource:
+    """Where a key came from: file name, sha256, frame index."""
+
+    name: str
+    sha256: str
+    frame: int
+
+
+@dataclass(frozen=True)
+class Persona:
+    """A person's double. `keys[0]` is the fused atlas; the others are single moments.
+
+    Attributes:
+        identity: unit vector of the identity embedder, mean over the sources.
+        iris_linear: scene-linear colour of the iris relative to the skin's mean, per channel; zero when unknown.
+        skin_linear: mean scene-linear skin colour as photographed.
+    """
+
+    name: str
+    consent: Consent
+    neutral_cm: Float[np.ndarray, "478 3"]
+    keys: tuple[KeyAtlas, ...]
+    identity: Float[np.ndarray, "d"]
+    iris_linear: Float[np.ndarray, "3"]
+    skin_linear: Float[np.ndarray, "3"]
+    sources: tuple[PersonaSource, ...]
+    sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.keys:
+            raise DamagedAsset(f"persona {self.name}: has no atlas")
+        sizes = {k.albedo.shape for k in self.keys}
+        if len(sizes) != 1:
+            raise DamagedAsset(f"persona {self.name}: atlases differ in size: {sorted(sizes)}")
+
+    def __repr__(self) -> str:
+        return f"Persona({self.name!r}, {len(self.keys)} keys of {self.keys[0].albedo.shape[0]} px, {len(self.sources)} sources)"

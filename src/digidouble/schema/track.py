@@ -1,0 +1,127 @@
+"""One face through a shot. Small per-frame facts are arrays over the track's frames; large ones are read frame by frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from digidouble.errors import SettingsError
+from digidouble.schema.pose import Pose
+from digidouble.schema.time import FrameRange
+
+SKIN_GRID = 32  # side of the UV grid in which a track's low-frequency skin radiance is kept
+MATTE_SIZE = 96  # side of the stored occlusion matte
+
+
+@dataclass(frozen=True)
+class TrackSample:
+    """The large facts of one frame.
+
+    Attributes:
+        points_px: smoothed mesh in plate pixels.
+        skin_linear: scene-linear radiance of the face on the UV grid, steadied over a few frames.
+        skin_weight: 0..255, how far each texel shows skin that faces the camera with nothing in front.
+        matte: 0..255, visible face (nothing in front), in the aligned crop `matte_px_from_crop`.
+        matte_px_from_crop: 2x3, plate pixels from crop pixels (crop is MATTE_SIZE square, pixel centres at .5).
+    """
+
+    points_px: Float[np.ndarray, "478 3"]
+    skin_linear: Float[np.ndarray, "g g 3"]
+    skin_weight: UInt8[np.ndarray, "g g"]
+    matte: UInt8[np.ndarray, "m m"]
+    matte_px_from_crop: Float[np.ndarray, "2 3"]
+
+
+class TrackStore(Protocol):
+    """Where a track's samples lie; reading is random access with bounded memory."""
+
+    def sample(self, track_id: int, index: int) -> TrackSample: ...
+
+
+@dataclass(frozen=True)
+class FaceTrack:
+    """One person's face in one plate.
+
+    Arrays run over `frames`; rows where `presence` is 0 hold the nearest known values.
+
+    Attributes:
+        track_id: 1 is the heaviest track.
+        presence: 0..1, how much of the double is shown; fades at losses, never steps.
+        rotation, px_per_cm, origin_px: pose (see `Pose`).
+        actions: signed muscle-action coefficients in the order of `FaceModel.action_names`.
+        gaze_deg: (yaw, pitch) of the eyes in the head, both eyes' mean; positive to the subject's left and up.
+        light_sh: second-order spherical-harmonic irradiance over camera axes (Ramamoorthi & Hanrahan 2001), per channel.
+        motion_px: picture motion of the face from the frame before to the frame after, per frame.
+        sharpness: ratio of fine to coarse detail in the face (see `perception.detail`).
+        grain: standard deviation of plate noise in display-referred 0..1.
+        score: the mesh's own confidence 0..1.
+        neutral_cm: the track's own neutral face.
+        iris_linear: scene-linear colour of the irises relative to the skin, median over the track; zero when unknown.
+        identity: unit vector of the identity embedder, mean over the track.
+        weight: share of the shot's quality budget; the weights of a performance sum to 1.
+    """
+
+    track_id: int
+    frames: FrameRange
+    presence: Float[np.ndarray, "n"]
+    rotation: Float[np.ndarray, "n 3 3"]
+    px_per_cm: Float[np.ndarray, "n"]
+    origin_px: Float[np.ndarray, "n 3"]
+    actions: Float[np.ndarray, "n a"]
+    gaze_deg: Float[np.ndarray, "n 2"]
+    light_sh: Float[np.ndarray, "n 9 3"]
+    motion_px: Float[np.ndarray, "n 2"]
+    sharpness: Float[np.ndarray, "n"]
+    grain: Float[np.ndarray, "n"]
+    score: Float[np.ndarray, "n"]
+    neutral_cm: Float[np.ndarray, "478 3"]
+    iris_linear: Float[np.ndarray, "3"]
+    identity: Float[np.ndarray, "d"]
+    weight: float
+    store: TrackStore
+
+    def __post_init__(self) -> None:
+        n = len(self.frames)
+        for name in (
+            "presence",
+            "rotation",
+            "px_per_cm",
+            "origin_px",
+            "actions",
+            "gaze_deg",
+            "light_sh",
+            "motion_px",
+            "sharpness",
+            "grain",
+        ):
+            if len(getattr(self, name)) != n:
+                raise SettingsError(f"track {self.track_id}: {name} has {len(getattr(self, name))} rows for {n} frames")
+
+    def row(self, index: int) -> int:
+        """Row of a plate frame. Raises IndexError outside the track."""
+        if index not in self.frames:
+            raise IndexError(
+                f"frame {index} is outside track {self.track_id} ({self.frames.start}:{self.frames.end_exclusive})"
+            )
+        return index - self.frames.start
+
+    def shown_at(self, index: int) -> float:
+        """0..1, how much of a double is shown in a plate frame."""
+        return float(self.presence[index - self.frames.start]) if index in self.frames else 0.0
+
+    def pose(self, index: int) -> Pose:
+        r = self.row(index)
+        return Pose(self.rotation[r], float(self.px_per_cm[r]), self.origin_px[r])
+
+    def sample(self, index: int) -> TrackSample:
+        return self.store.sample(self.track_id, index)
+
+    @property
+    def seen(self) -> Bool[np.ndarray, "n"]:
+        return self.presence > 0
+
+    def __repr__(self) -> str:
+        return f"FaceTrack({self.track_id}, frames {self.frames.start}:{self.frames.end_exclusive}, weight {self.weight:.2f})"

