@@ -114,7 +114,10 @@ def load(pack_path: Path, split: str, drawn: int, glasses_each: int, workers: in
         label=_nchw([both[b][:, :half] for b in which], device),
         weight=_nchw([both[b][:, half:] for b in which], device),
         hull=_nchw([crop_module.hull_mask(points[b], bases.BASE) for b in which], device),
-        chance=torch.tensor([count_of[c] ** -0.6 for c in clip[which]], device=device),
+        # Long clips count less than their frames; turned heads are rare and count more.
+        chance=torch.tensor(
+            [count_of[clip[b]] ** -0.6 * (1 + 20 * min(bases.turn(points[b]), 0.4)) for b in which], device=device
+        ),
         real_glasses=torch.tensor([c in bases.GLASSES for c in clip[which]], device=device),
         frame=_nchw([p[0] for p in pairs], device),
         lens=_nchw([p[1] for p in pairs], device),

@@ -253,10 +253,15 @@ class Compositor:
             self.uniform(n, 1, 1, 1, low=1.0, high=4.0)
         )
         lit = 1 + torch.sigmoid(beam) * self.uniform(n, 1, 1, 1, low=0.2, high=2.0) * on(0.4)
-        streak = [functional.interpolate(self.normal(n, 1, *grid), (CROP, CROP), mode="bicubic") for grid in ((5, 12), (12, 5))]
+        streak = [
+            functional.interpolate(self.normal(n, 1, *grid), (CROP, CROP), mode="bicubic")
+            for grid in ((5, 12), (12, 5))
+        ]
         rough = torch.where(self.uniform(n, 1, 1, 1) < 0.5, *streak)
         gloss = torch.sigmoid((rough - self.uniform(n, 1, 1, 1, low=0.7, high=1.5)) * 9)
-        gloss = gloss * self.uniform(n, 1, 1, 1, low=0.1, high=0.6) * on(0.4) * picture.mean((1, 2, 3), keepdim=True) * 2
+        gloss = (
+            gloss * self.uniform(n, 1, 1, 1, low=0.1, high=0.6) * on(0.4) * picture.mean((1, 2, 3), keepdim=True) * 2
+        )
         return picture * slope * cast * dapple * tint * lit + gloss
 
     def turned(self, stack: Tensor) -> Tensor:

@@ -15,8 +15,9 @@ from pathlib import Path
 import bank as bank_module
 import numpy as np
 import torch
-from composite import KINDS, Batch, Compositor
 from torch import Tensor
+
+from composite import KINDS, Batch, Compositor
 
 ALL_KINDS = ("mixed", "none", "glasses", "hair", *KINDS)
 Matte = Callable[[Tensor], Tensor]

@@ -54,7 +54,7 @@ def keyed(picture: UInt8[np.ndarray, "h w 3"]) -> Layer | None:
         return None
     best = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     hand = (parts == best).astype(np.uint8)
-    x, y, w, h, area = stats[best]
+    x, y, w, _, area = stats[best]
     if area < 0.03 * hand.size or y < 3 or x < 2 or x + w > hand.shape[1] - 2:
         return None
     return _framed(picture, hand, y, x + w / 2)
@@ -324,14 +324,14 @@ def hair(random: Random, colours: Float[np.ndarray, "n 3"]) -> Layer:
                 [0.12 + 0.76 * (b + random.uniform(-0.4, 0.4)) / max(bundles - 1, 1), random.uniform(-0.02, 0.1)]
             )
             lean = random.normal(0, 0.05) + (side * random.uniform(0.1, 0.3) if kind == 3 else 0)
-            tip = root + (lean, reach * random.uniform(0.7, 1.15))
+            tip = root + np.array([lean, reach * random.uniform(0.7, 1.15)])
         elif kind == 1:
             edge = 0.5 + side * random.uniform(0.3, 0.46)
             root = np.array([edge, random.uniform(-0.02, 0.15)])
             tip = np.array([edge - side * random.uniform(-0.05, 0.14), random.uniform(0.4, 1.05)])
         else:
             root = np.array([random.uniform(0.1, 0.9), random.uniform(-0.02, 0.12)])
-            tip = root + (random.normal(0, 0.2), random.uniform(0.15, 0.8))
+            tip = root + np.array([random.normal(0, 0.2), random.uniform(0.15, 0.8)])
         _bundle(canvas, random, np.clip(base + random.normal(0, 8), 2, 250), root * high, tip * high, loose=kind == 2)
     rgb = canvas[..., :3] / np.maximum(canvas[..., 3:], 1e-3)
     out = np.dstack([np.clip(rgb, 0, 255), canvas[..., 3] * 255])
@@ -397,7 +397,9 @@ def glasses(random: Random, points: Float[np.ndarray, "n 2"], size: int) -> tupl
         centre = eye + (points[33] - points[263]) / np.linalg.norm(points[33] - points[263]) * half * 0.12 * (
             1 if k == 0 else -1
         )
-        outline = _lens(centre + (0, drop * half), half, tall * max(widths) * scale, power, sag, 1 if k else -1)
+        outline = _lens(
+            centre + np.array([0, drop * half]), half, tall * max(widths) * scale, power, sag, 1 if k else -1
+        )
         outlines.append(outline)
         cv2.fillPoly(lens, px(outline), 1.0, cv2.LINE_AA, 4)
         if random.random() < 0.12:  # half rim: only the upper part has a frame
@@ -421,7 +423,7 @@ def glasses(random: Random, points: Float[np.ndarray, "n 2"], size: int) -> tupl
         cv2.polylines(rim, px([hinge, end]), False, 1.0, max(2, int(thick * random.uniform(0.6, 1.6))), cv2.LINE_AA, 4)
     if random.random() < 0.5:
         for inner, way in ((left_inner, 1), (right_inner, -1)):
-            cv2.polylines(rim, px([inner, inner + (way * 0.1 * between, 0.2 * between)]), False, 0.8, 3, cv2.LINE_AA, 4)
+            cv2.polylines(rim, px([inner, inner + np.array([way * 0.1, 0.2]) * between]), False, 0.8, 3, cv2.LINE_AA, 4)
     return _glass_layers(random, rim, lens, size)
 
 
@@ -460,7 +462,10 @@ def _glass_layers(random: Random, rim, lens, size: int) -> tuple[Layer, Layer]:
         tint[..., :3] = random.uniform(120, 255) + random.normal(0, 20, 3)
         haze = random.uniform(0, 0.08)
         tint[..., 3] = clear * np.clip(haze + random.choice([0, 0.2, 0.5]) * shine, 0, 0.6) * 255
-    down = lambda a: cv2.resize(
-        np.clip(a, 0, 255).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA
-    ).astype(np.uint8)  # noqa: E731
-    return down(frame), down(tint)
+    return _averaged(frame, size), _averaged(tint, size)
+
+
+def _averaged(layer: Float[np.ndarray, "h w 4"], size: int) -> Layer:
+    """A layer drawn at twice the size, averaged down to bytes."""
+    small = cv2.resize(np.clip(layer, 0, 255).astype(np.float32), (size, size), interpolation=cv2.INTER_AREA)
+    return small.astype(np.uint8)

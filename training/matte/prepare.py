@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import bases
@@ -32,7 +33,7 @@ def encode(kind: str, pictures: list[np.ndarray]) -> tuple[np.ndarray, np.ndarra
 
 def decode(data: np.ndarray, offsets: np.ndarray) -> list[np.ndarray]:
     """The inverse of `encode`."""
-    return [cv2.imdecode(data[a:b], cv2.IMREAD_UNCHANGED) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [cv2.imdecode(data[a:b], cv2.IMREAD_UNCHANGED) for a, b in pairwise(offsets)]
 
 
 def hands(data: Path) -> tuple[list[np.ndarray], list[str], list[str]]:
@@ -57,7 +58,7 @@ def hands(data: Path) -> tuple[list[np.ndarray], list[str], list[str]]:
 def textures(data: Path, tracks: Path, seed: int) -> tuple[list[np.ndarray], list[str]]:
     """Patches of pictures that hold no face: clothes, walls, hair, bodies; train from the training list, test apart."""
     random, files, out = np.random.default_rng(seed), bases.source_files(data), []
-    split_of = {name: "train" for name in bases.TRAIN} | {name: "test" for name in TEXTURE_TEST}
+    split_of = dict.fromkeys(bases.TRAIN, "train") | dict.fromkeys(TEXTURE_TEST, "test")
     for name, split in split_of.items():
         track = np.load(tracks / f"{name}.npz") if (tracks / f"{name}.npz").exists() else {"p": [], "i": []}
         still = files[name].suffix in (".jpg", ".png")

@@ -39,8 +39,9 @@ scope      = ["demo"]
 expires    = {expires}
 evidence   = "public domain: {evidence}"
 """
-SHOWN_FRAMES = 6
-CONSECUTIVE = 4
+SHOWN_FRAMES = 5
+CONSECUTIVE = 5
+CELL_PX = 220
 
 
 @dataclass(frozen=True)
@@ -175,12 +176,13 @@ def _rows(
         if len(seen) == 1:
             pairs = [*cut(middle, "eyes"), *cut(middle, "mouth")]
             return [*rows, ("eyes and mouth", pairs, ["plate", "result", "plate", "result"])]
-        for what, frames in (("frames apart", apart), ("consecutive frames", consecutive)):
-            for part in ("face", "eyes", "mouth"):
-                pairs = [cut(i, part) for i in frames]
-                names = [f"frame {i}" for i in frames]
-                rows.append((f"{what}, {part}: plate", [p for p, _ in pairs], names))
-                rows.append((f"{what}, {part}: result", [r for _, r in pairs], names))
+        for part, frames in (("face", apart), ("eyes", apart), ("mouth", apart), ("face", consecutive)):
+            pairs = [cut(i, part) for i in frames]
+            names = [f"frame {i}" for i in frames]
+            rows += [
+                (f"{part}: plate", [p for p, _ in pairs], names),
+                (f"{part}: result", [r for _, r in pairs], names),
+            ]
     return rows
 
 
@@ -213,4 +215,4 @@ def _sheet(
 
     labels = labelled.delivered.labels
     aigc = labels.aigc and replace(labels.aigc, produce_id="demo-contact-sheet")
-    return write_sheet(path, contact_sheet(rows, captions, titles, 300), replace(labels, aigc=aigc))
+    return write_sheet(path, contact_sheet(rows, captions, titles, CELL_PX), replace(labels, aigc=aigc))

@@ -74,8 +74,9 @@ def attribute_help(settings: type) -> dict[str, str]:
     names = "|".join(f.name for f in fields(settings))
     found: dict[str, str] = {}
     marks = list(re.finditer(rf"(?:(?<=\s)|^)((?:{names})(?:, (?:{names}))*): ", text))
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
-        sentence = text[mark.end() : following.start() if following else len(text)].strip()
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    for mark, end in zip(marks, ends, strict=False):
+        sentence = text[mark.end() : end].strip()
         for name in mark.group(1).split(", "):
             found[name] = sentence[:1].upper() + sentence[1:]
     return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from digidouble.assets import AssetWriter
 from digidouble.perception.light import fit_light
@@ -175,7 +175,7 @@ def _finish_window(
     row, at = lo - chain.start, slice(lo - chunk_start, hi - chunk_start)
     big["points_px"][at], big["skin_linear"][at] = points[keep], skin[keep]
     big["skin_weight"][at] = np.round(255 * weight[keep])
-    big["matte"][at], big["matte_px_from_crop"][at] = records["matte"][keep], records["crop"][keep]
+    big["matte"][at], big["matte_px_from_crop"][at] = steady_matte(records["matte"])[keep], records["crop"][keep]
     centre = points[..., :2].mean(1)
     motion = np.gradient(centre, axis=0) if len(centre) > 1 else np.zeros_like(centre)
     for name in ("sharpness", "grain"):
@@ -203,6 +203,12 @@ def _iris_over_skin(
 ) -> Float[np.ndarray, "3"]:
     use = weight > 0.3
     return iris / np.maximum(skin[use].mean(0), 1e-4) if use.any() else np.zeros(3)
+
+
+def steady_matte(mattes: UInt8[np.ndarray, "n m m"]) -> UInt8[np.ndarray, "n m m"]:
+    """Mattes averaged over three frames (the crops move with the face) and pulled towards all or nothing."""
+    mean = convolved(mattes.astype(np.float32), np.array([0.25, 0.5, 0.25])) / 255
+    return np.round(255 * np.clip((mean - 0.2) / 0.6, 0, 1)).astype(np.uint8)
 
 
 def _visible(records: np.ndarray) -> Float[np.ndarray, "n g g"]:
@@ -234,8 +240,17 @@ def _steady_skin(
     trust = weight + 1e-4
     mean = convolved(log_skin * trust[..., None], GRID_BELL) / np.maximum(convolved(trust, GRID_BELL), 1e-5)[..., None]
     # Point-symmetric ends can overshoot where trust changes fast: stay within what was seen.
-    mean = np.clip(mean, log_skin.min(0), log_skin.max(0))
+    mean = np.clip(mean, _running(log_skin, np.minimum), _running(log_skin, np.maximum))
     return np.exp(mean) - 1e-4, np.clip(weight, 0, 1)
+
+
+def _running(x: Float[np.ndarray, "n g g 3"], extreme: np.ufunc) -> Float[np.ndarray, "n g g 3"]:
+    """Minimum or maximum over the frames that GRID_BELL averages."""
+    out, reach = x.copy(), len(GRID_BELL) // 2
+    for k in range(1, min(reach, len(x) - 1) + 1):
+        out[k:] = extreme(out[k:], x[:-k])
+        out[:-k] = extreme(out[:-k], x[k:])
+    return out
 
 
 def light_of(

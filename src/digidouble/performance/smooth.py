@@ -53,8 +53,9 @@ def smooth_points(points_px: Float[np.ndarray, "n 478 3"], strength: float = 1.0
     p = points_px.astype(np.float32)
     centre = p.mean(1, keepdims=True)
     local = p - centre
-    width = float(np.median(np.ptp(p[..., 0], axis=1)))
-    noise = strength * NOISE_OF_WIDTH * width
+    # The width of nearby frames only, so that a window of a long track gives what the whole track would.
+    width = convolved(np.ptp(p[..., 0], axis=1), np.ones(5) / 5)
+    noise = (strength * NOISE_OF_WIDTH * width)[:, None]
     out = local
     for kernel in (_PARABOLA, _BELL):
         average = convolved(local, kernel)
@@ -67,5 +68,5 @@ def smooth_points(points_px: Float[np.ndarray, "n 478 3"], strength: float = 1.0
     # The mean of 478 points hardly jitters; the same rule with the noise of correlated errors.
     average = convolved(centre, _BELL)
     energy = convolved(((centre - average) ** 2)[..., :2].mean(-1, keepdims=True), np.ones(5) / 5)
-    gain = np.clip((0.35 * noise) ** 2 / np.maximum(energy, 1e-9), 0, 1)
+    gain = np.clip((0.35 * noise[..., None]) ** 2 / np.maximum(energy, 1e-9), 0, 1)
     return (out + centre + gain * (average - centre)).astype(np.float32)

@@ -28,6 +28,7 @@ from digidouble.schema.track import MATTE_SIZE, SKIN_GRID
 
 MIN_SCORE = 0.5
 IDENTITY_LOOKS = 6  # embeddings a tracklet
+JUMP = 0.15  # of the face's width: further than this from where it was heading, a run may have changed faces
 RECORD = np.dtype(
     [
         ("index", "<i4"),
@@ -116,6 +117,17 @@ class Tracklet:
         return np.fromfile(self.file, RECORD, count, offset=first * RECORD.itemsize)
 
 
+@dataclass(frozen=True)
+class Move:
+    """Where a run would go in the next frame. slip: how far that is from where it was heading, in widths of the face."""
+
+    run: Tracklet
+    points: Float32[np.ndarray, "478 3"]
+    score: float
+    velocity: Float32[np.ndarray, "2"]
+    slip: float
+
+
 def face_box(points_px: Float[np.ndarray, "478 3"]) -> tuple[float, float, float, float]:
     """x0, y0, x1, y1 of the mesh."""
     low, high = points_px[:, :2].min(0), points_px[:, :2].max(0)
@@ -147,6 +159,7 @@ class FacePass:
             self._active = []
             self._since_detection = 10**9
         lost = False
+        moves: list[Move] = []
         for t in list(self._active):
             roi = roi_from_mesh(t.points)
             roi[:2] += t.velocity
@@ -155,9 +168,12 @@ class FacePass:
                 self._end(t)
                 lost = True
                 continue
-            t.velocity = (points[:, :2].mean(0) - t.points[:, :2].mean(0)).astype(np.float32)
-            self._observe(t, frame, rgb8, points, score)
-        self._drop_doubles()
+            velocity = (points[:, :2].mean(0) - t.points[:, :2].mean(0)).astype(np.float32)
+            width = max(float(np.ptp(points[:, 0])), 1.0)
+            moves.append(Move(t, points, score, velocity, float(np.linalg.norm(velocity - t.velocity)) / width))
+        for m in self._one_run_a_face(moves):
+            m.run.velocity = m.velocity
+            self._observe(m.run, frame, rgb8, m.points, m.score)
         self._since_detection += 1
         if (
             lost
@@ -184,14 +200,15 @@ class FacePass:
         t.stream.close()
         self._active.remove(t)
 
-    def _drop_doubles(self) -> None:
-        """Two runs that slid onto one face: the younger stops."""
-        for t in sorted(self._active, key=lambda t: t.start, reverse=True):
-            if any(
-                o is not t and o.start <= t.start and _overlap(face_box(t.points), face_box(o.points)) > 0.7
-                for o in self._active
-            ):
-                self._end(t)
+    def _one_run_a_face(self, moves: list[Move]) -> list[Move]:
+        """Of two runs on one face the one that jumped there stops (its own face went behind the other), else the younger."""
+        kept: list[Move] = []
+        for m in sorted(moves, key=lambda m: (m.slip > JUMP, m.run.start, m.slip)):
+            if any(_overlap(face_box(m.points), face_box(k.points)) > 0.7 for k in kept):
+                self._end(m.run)
+            else:
+                kept.append(m)
+        return kept
 
     def _look(self, frame: Frame, rgb8: UInt8[np.ndarray, "h w 3"]) -> None:
         found = sorted(self._see.detect(rgb8), key=lambda d: -d.size_px)

@@ -175,7 +175,8 @@ def completed(
     """
     eps = 1e-3
     log_own = np.log(albedo + eps)
-    base = low_pass(log_own, confidence, 0.04)
+    # The tone to continue is that of skin: brows, lashes and lips must not smear into the fill.
+    base = low_pass(log_own, confidence * _away_from_features(albedo.shape[0]), 0.04)
     if prior is None:
         other, other_conf = np.ascontiguousarray(mirrored(albedo)), np.ascontiguousarray(mirrored(confidence))
         log_other = np.log(other + eps)

@@ -39,10 +39,10 @@ def confidence_picture(key: KeyAtlas, size: int = 512) -> UInt8[np.ndarray, "s s
     return cv2.applyColorMap(small, cv2.COLORMAP_CIVIDIS)[..., ::-1].copy()
 
 
-def neutral_view(persona: Persona, yaw_deg: float, size: int = 512, clay: bool = False) -> UInt8[np.ndarray, "s s 3"]:
+def neutral_view(persona: Persona, yaw_deg: float, size: int = 320, clay: bool = False) -> UInt8[np.ndarray, "s s 3"]:
     """The neutral face, orthographic, turned by `yaw_deg` to the subject's left, lit from above; clay shows shape alone.
 
-    Every texel of the atlas is drawn as a point, the farthest first.
+    Every texel of the atlas is drawn as a square of two pixels, the farthest first.
     """
     turn = np.radians(yaw_deg)
     rotation = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
@@ -64,11 +64,15 @@ def _skin(persona: Persona) -> Float[np.ndarray, "g g 3"]:
 def _splatted(
     at_cm: Float[np.ndarray, "n 3"], rgb_linear: Float[np.ndarray, "n 3"], size: int, px_per_cm: float
 ) -> UInt8[np.ndarray, "s s 3"]:
-    """Points as pixels, nearest on top (+z is towards the viewer, +y up)."""
+    """Points as 2x2 pixels, the nearest on top (+z is towards the viewer, +y up)."""
     order = np.argsort(at_cm[:, 2], kind="stable")
-    x = np.rint(size / 2 + at_cm[order, 0] * px_per_cm).astype(int)
-    y = np.rint(size / 2 - at_cm[order, 1] * px_per_cm).astype(int)
-    inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-    page = np.full((size, size, 3), 0.02, np.float32)
-    page[y[inside], x[inside]] = rgb_linear[order][inside]
-    return display_rgb8(page)
+    x = np.floor(size / 2 + at_cm[order, 0] * px_per_cm).astype(np.int32)
+    y = np.floor(size / 2 - at_cm[order, 1] * px_per_cm).astype(np.int32)
+    inside = (x >= 0) & (x < size - 1) & (y >= 0) & (y < size - 1)
+    corner = (y[inside] * size + x[inside])[:, None] + np.array([0, 1, size, size + 1], np.int32)
+    # Later writes win, so the index of the last point that touches a pixel is the nearest one.
+    nearest = np.full(size * size, -1, np.int32)
+    nearest[corner.ravel()] = np.repeat(np.arange(len(corner), dtype=np.int32), 4)
+    page = np.full((size * size, 3), 0.02, np.float32)
+    page[nearest >= 0] = rgb_linear[order][inside][nearest[nearest >= 0]]
+    return display_rgb8(page.reshape(size, size, 3))

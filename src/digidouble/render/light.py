@@ -35,7 +35,7 @@ class LookSettings:
         detail_match: blur the double to the plate's sharpness. grain: add the plate's noise. motion_blur: follow the plate's.
     """
 
-    keep_tone: float = 0.12
+    keep_tone: float = 0.1
     detail_match: bool = True
     grain: bool = True
     motion_blur: bool = True
@@ -70,19 +70,21 @@ def tone_shift(
 
 def point_gains(
     sample: TrackSample, light_sh: Float[np.ndarray, "9 3"], albedo_grid: Float[np.ndarray, "g g 3"], double_px: Float[np.ndarray, "478 3"],
-    persona_skin: Float[np.ndarray, "3"], look: LookSettings,
+    photographed_skin: Float[np.ndarray, "3"], look: LookSettings,
 ) -> Float32[np.ndarray, "478 3"]:  # fmt: skip
     """Linear gain of the albedo at every mesh point."""
     grid = uv_grid(SKIN_GRID)
     lit = shading(light_sh, unit_normals(double_px)).astype(np.float32)
     weight = sample.skin_weight.astype(np.float32) / 255
-    persona = albedo_grid * grid.carried(lit)
-    ratio = np.log(np.maximum(sample.skin_linear.astype(np.float32), 0) + 2e-3) - np.log(np.maximum(persona, 0) + 2e-3)
-    total = float(weight.sum())
-    mean = (ratio * weight[..., None]).sum((0, 1)) / max(total, 1e-3) if total > 1 else np.zeros(3, np.float32)
-    spread = (ratio - mean) * weight[..., None]
+    plate, persona = np.maximum(sample.skin_linear.astype(np.float32), 0), albedo_grid * grid.carried(lit)
+    share = weight[..., None] / max(float(weight.sum()), 1e-3)
+    plate_skin, persona_skin = (plate * share).sum((0, 1)), (persona * share).sum((0, 1))
+    # A face hidden altogether has no skin to match: the light alone must do.
+    scale = plate_skin / np.maximum(persona_skin, 1e-6) if weight.sum() > 1 else np.ones(3, np.float32)
+    floor = 0.03 * plate_skin + 1e-5  # keeps the logarithm from being ruled by near-black texels
+    spread = (np.log(plate + floor) - np.log(persona * scale + floor)) * weight[..., None]
     soft = cv2.GaussianBlur(
-        np.dstack([spread, weight]).astype(np.float32), (0, 0), BLUR_TEXELS, borderType=cv2.BORDER_CONSTANT
+        cv2.merge([spread.astype(np.float32), weight]), (0, 0), BLUR_TEXELS, borderType=cv2.BORDER_CONSTANT
     )
     # Where nothing trustworthy is near, the mean ratio holds: 0.02 of a texel is the prior's weight.
     local = soft[..., :3] / (soft[..., 3:] + 0.02)
@@ -91,8 +93,6 @@ def point_gains(
     at_points = cv2.remap(local, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
     limit = RESIDUAL_LIMIT + (1.6 - RESIDUAL_LIMIT) * (1 - inner[:, None])
     residual = limit * np.tanh(at_points / limit)
-    use = weight > 0.3
-    plate_skin = sample.skin_linear.astype(np.float32)[use].mean(0) if use.any() else persona_skin
-    tone = tone_shift(persona_skin, plate_skin, look.keep_tone)
-    gain = np.exp(np.clip(mean + residual + inner[:, None] * tone, -4, 4))
+    tone = tone_shift(photographed_skin, plate_skin, look.keep_tone) if weight.sum() > 1 else np.zeros(3)
+    gain = scale * np.exp(np.clip(residual + inner[:, None] * tone, -3, 3))
     return (lit * gain).astype(np.float32)

@@ -15,7 +15,8 @@ STAY = 1.25  # a new key must be this much nearer than the one in use
 FADE_FRAMES = 8
 HOLD_FRAMES = 6
 VIEW_SCALE_DEG = 25.0  # a turn this large counts like a full-strength expression
-SINGLE_KEY_COST = 0.3  # per unit of missing sharpness: soft keys must earn their place
+SOFTNESS_COST = 0.3  # per halving (natural log) of the source's face width: soft keys must earn their place
+EFFORT_COST = 1.0  # per unit of mean effort: grimaces must earn theirs
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def choose_keys(
         zero = np.zeros(n, np.int32)
         return zero + first, zero + first, np.zeros(n, np.float32)
     face_px = np.array([k.face_px for k in keys])
-    cost = SINGLE_KEY_COST * np.log(face_px.max() / face_px)
+    cost = SOFTNESS_COST * np.log(face_px.max() / face_px)
     ka, kv = np.stack([k.actions for k in keys]), np.stack([k.view_deg for k in keys])
     far = (
         np.sqrt(((actions[:, None] - ka) ** 2).sum(-1) + (((view_deg[:, None] - kv) / VIEW_SCALE_DEG) ** 2).sum(-1))

@@ -13,7 +13,7 @@ from digidouble.schema.pose import Pose
 from digidouble.schema.time import FrameRange
 
 SKIN_GRID = 32  # side of the UV grid in which a track's low-frequency skin radiance is kept
-MATTE_SIZE = 96  # side of the stored occlusion matte
+MATTE_SIZE = 128  # side of the stored occlusion matte
 
 
 @dataclass(frozen=True)

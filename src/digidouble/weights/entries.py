@@ -184,6 +184,18 @@ _ENTRIES = (
         recipe="tflite-to-onnx",
         file_name="selfie-segmentation.onnx",
     ),
+    WeightEntry(
+        name="matte",
+        card="occlusion matte of an aligned face crop: what is in front of a face (training/matte/MODEL_CARD.md)",
+        licence="Apache-2.0",
+        training_data="public-repository clips and photographs under MIT, Apache-2.0 and CC-BY-4.0, with pasted occluders",
+        sources=(PackageFile("shipped/matte.onnx"),),
+        raw_name="matte.onnx",
+        raw_sha256="c99c928f29e29336aaa588ee1e3e7a3e219f47af644ab536f33eea2f4f622d0b",
+        raw_bytes=3_622_728,
+        recipe="as-is",
+        file_name="matte.onnx",
+    ),
 )
 
 

@@ -1,0 +1,182 @@
+"""The matte recipe's pure parts against independent truth, and the shipped network against its contract."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SHIPPED = ROOT / "src" / "digidouble" / "shipped" / "matte.onnx"
+
+
+def load(*names: str) -> list[ModuleType]:
+    """Modules of training/matte under their own short names, leaving no trace for the other recipes' tests."""
+    folder = str(ROOT / "training" / "matte")
+    before = set(sys.modules)
+    sys.path.insert(0, folder)
+    try:
+        return [importlib.import_module(name) for name in names]
+    finally:
+        sys.path.remove(folder)
+        for name in set(sys.modules) - before:
+            if str(getattr(sys.modules[name], "__file__", "")).startswith(folder):
+                del sys.modules[name]
+
+
+crop, bases, occluders = load("crop", "bases", "occluders")
+
+
+def oval_mesh(width: float, height: float) -> np.ndarray:
+    """478 points of an upright face round the origin: the oval an ellipse, the eyes level, the rest inside."""
+    random = np.random.default_rng(0)
+    points = random.uniform(-0.1, 0.1, (478, 2)) * (width, height)
+    turn = np.linspace(0, 2 * np.pi, len(crop.OVAL), endpoint=False)
+    points[list(crop.OVAL)] = np.c_[np.sin(turn) * width / 2, -np.cos(turn) * height / 2]
+    points[33], points[263] = (-0.3 * width, -0.1 * height), (0.3 * width, -0.1 * height)
+    return points
+
+
+def test_crop_undoes_any_similarity() -> None:
+    """A face turned, scaled and moved in the plate lands on the same crop pixels: the oval's box, centred, at 1 / 1.3."""
+    upright = oval_mesh(150.0, 200.0)
+    expected = upright * (128 / (1.3 * 200.0)) + 63.5
+    for angle, scale, shift in ((0.0, 1.0, (0, 0)), (0.7, 2.5, (900, 300)), (-2.9, 0.2, (-40, 77))):
+        rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        plate = scale * upright @ rotation.T + shift
+        found = crop.apply(crop.crop_from_mesh(plate), plate)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "points", [np.zeros((478, 2)), np.zeros((5, 2)), np.full((478, 2), np.nan), np.zeros(478)], ids=str
+)
+def test_crop_refuses_what_is_no_mesh(points: np.ndarray) -> None:
+    """No extent, too few points, not finite, not a list of points."""
+    with pytest.raises(ValueError, match="mesh"):
+        crop.crop_from_mesh(points)
+
+
+def test_hull_mask_is_the_ovals_coverage() -> None:
+    """The mask's sum is the polygon's area (shoelace), its edge is soft, the centre full and the corner empty."""
+    points = crop.apply(crop.crop_from_mesh(oval_mesh(150.0, 200.0)), oval_mesh(150.0, 200.0))
+    mask = crop.hull_mask(points)
+    x, y = points[list(crop.OVAL)].T
+    area = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
+    assert mask.sum() / 255 == pytest.approx(area, rel=0.01)
+    assert mask[64, 64] == 255 and mask[2, 2] == 0 and 20 < np.count_nonzero((mask > 10) & (mask < 245)) < 600
+
+
+def test_label_finds_hair_inside_the_hull() -> None:
+    """A skin-coloured oval with dark hair over the upper fifth of the hull: the label drops the hair and keeps the rest."""
+    random = np.random.default_rng(1)
+    points = oval_mesh(95.0, 124.0) + 112
+    points[[105, 334, 66, 296], 1] = 95
+    points[[61, 291], 1] = 145
+    picture = np.full((224, 224, 3), (60, 90, 60), np.float64)
+    hull = crop.hull_mask(points, 224) > 127
+    picture[hull] = (120, 150, 205)
+    hair = np.zeros_like(hull)
+    hair[20:72, 50:174] = True
+    picture[hair] = (25, 30, 35)
+    picture = np.clip(picture + random.normal(0, 4, picture.shape), 0, 255).astype(np.uint8)
+    label, weight = bases.label_of(picture, points, "hair")
+    known = hull & (weight > 200)
+    assert np.mean((label[known] > 127) == ~hair[known]) > 0.97
+    assert weight[~hull].max() == 0
+
+
+def test_key_recovers_a_known_hand() -> None:
+    """A skin-coloured shape on a vignetted wall: the layer holds the shape, none of the wall, and runs to the lower edge."""
+    y, x = np.mgrid[0:256, 0:256]
+    wall = 205 - 0.0008 * ((x - 128) ** 2 + (y - 128) ** 2)
+    picture = np.dstack([wall, wall, wall])
+    shape = np.zeros((256, 256), np.uint8)
+    cv2.ellipse(shape, (128, 120), (40, 60), 0, 0, 360, 1, -1)
+    shape[150:, 108:148] = 1
+    picture[shape > 0] = (90, 130, 190)
+    picture = np.clip(picture + np.random.default_rng(2).normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
+    layer = occluders.keyed(picture)
+    assert layer is not None and layer.shape == (occluders.LAYER, occluders.LAYER, 4)
+    solid = layer[..., 3] > 200
+    assert np.median(layer[solid][:, 0]) == pytest.approx(190, abs=6)
+    assert np.mean(np.ptp(layer[solid][:, :3], axis=1) < 40) < 0.01  # wall grey would have R = G = B
+    assert solid[-1].any() and not solid[0].any()
+    rows = np.flatnonzero(shape.any(1))
+    scale = 0.72 * occluders.LAYER / (rows[-1] - rows[0] + 1)
+    assert solid[:100].any(0).sum() == pytest.approx(81 * scale, abs=4)
+
+
+def test_key_refuses_a_bare_wall() -> None:
+    """Nothing there is None, not a layer of noise."""
+    wall = np.random.default_rng(3).normal(180, 2, (200, 200, 3)).astype(np.uint8)
+    assert occluders.keyed(wall) is None
+
+
+def test_drawn_layers_are_seeded_and_leave_the_eyes_of_clear_glasses_open() -> None:
+    """Same generator, same layer; over many pairs of glasses most keep the eye's centre uncovered (not sunglasses)."""
+    points = oval_mesh(95.0, 124.0) + 112
+    for eye, inner, upper, lower in ((33, 133, 159, 145), (263, 362, 386, 374)):
+        side = -1 if eye == 33 else 1
+        points[[eye, inner, upper, lower]] = np.array([[28, 0], [10, 0], [19, -4], [19, 4]]) * (side, 1) + (112, 100)
+    points[127], points[356] = (64, 100), (160, 100)
+    open_eyes = 0
+    for seed in range(20):
+        frame, lens = occluders.glasses(np.random.default_rng(seed), points, 224)
+        again, _ = occluders.glasses(np.random.default_rng(seed), points, 224)
+        np.testing.assert_array_equal(frame, again)
+        assert 60 < np.count_nonzero(frame[..., 3] > 60) < 12000 and frame.shape == lens.shape == (224, 224, 4)
+        open_eyes += int(frame[98:103, 91:96, 3].max() < 60)
+    assert 10 <= open_eyes < 20
+    textures = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3), dtype=np.uint8)
+    for draw in (occluders.blob, occluders.microphone, occluders.cup, occluders.stick):
+        first, second = (draw(np.random.default_rng(5), textures) for _ in range(2))
+        np.testing.assert_array_equal(first, second)
+
+
+def session(path: Path):
+    """The network in onnxruntime, one thread."""
+    runtime = pytest.importorskip("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.skipif(not SHIPPED.exists(), reason="the shipped network is not in this checkout")
+def test_shipped_network_keeps_its_contract() -> None:
+    """Small, any batch, values in 0..1, zero where the hull is zero, the same alone as in a batch."""
+    assert SHIPPED.stat().st_size < 4_000_000
+    net = session(SHIPPED)
+    assert [(i.name, i.shape[1:]) for i in net.get_inputs()] == [("crop", [4, 128, 128])]
+    assert [o.name for o in net.get_outputs()] == ["alpha"]
+    pixels = np.random.default_rng(4).random((3, 4, 128, 128)).astype(np.float32)
+    pixels[:, 3] = 0
+    pixels[:, 3, 30:100, 30:100] = 1
+    (alpha,) = net.run(None, {"crop": pixels})
+    assert alpha.shape == (3, 1, 128, 128) and alpha.min() >= 0 and alpha.max() <= 1
+    assert np.all(alpha[:, 0][pixels[:, 3] == 0] == 0)
+    (alone,) = net.run(None, {"crop": pixels[1:2]})
+    np.testing.assert_allclose(alone[0], alpha[1], atol=1e-5)
+
+
+def test_transforms_of_the_compositor_place_things_where_they_say() -> None:
+    """A layer put at (x, y) has its centre there; composing transforms is applying one after the other."""
+    torch = pytest.importorskip("torch")
+    (composite,) = load("composite")
+    dot = torch.zeros(1, 1, 128, 128)
+    dot[0, 0, 62:66, 62:66] = 1
+    value = lambda v: torch.tensor([v])  # noqa: E731
+    put = composite.Compositor.transform(None, value(0.6), value(1.5), value(0.5), value(-0.25))
+    seen = composite.sample(dot, put, raw=True)[0, 0]
+    rows, columns = torch.meshgrid(*[torch.arange(128.0)] * 2, indexing="ij")
+    assert float((seen * columns).sum() / seen.sum()) == pytest.approx(63.5 + 0.5 * 64, abs=0.2)
+    assert float((seen * rows).sum() / seen.sum()) == pytest.approx(63.5 - 0.25 * 64, abs=0.2)
+    other = composite.Compositor.transform(None, value(-0.2), value(0.8), value(0.1), value(0.2))
+    point = torch.tensor([[[0.3], [0.4]]])
+    step = lambda t, p: t[:, :, :2] @ p + t[:, :, 2:]  # noqa: E731
+    torch.testing.assert_close(step(composite.compose(put, other), point), step(put, step(other, point)))
