@@ -169,12 +169,13 @@ class AssetReader:
         else:
             try:
                 self._zip = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, OSError) as e:
+            except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError, EOFError) as e:
                 raise DamagedAsset(
                     f"{path}: not a Digidouble {kind} ({e}). Expected a .{kind[:4]} file made by Digidouble."
                 ) from e
-            self._sizes = self._zip_members(self._zip)
         try:
+            if self._zip is not None:
+                self._sizes = self._zip_members(self._zip)
             self.manifest = self._read_manifest(kind)
             self._check_members()
         except BaseException:

@@ -7,4 +7,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "shots"))
 
-from shot_fixtures import persona_b, persona_file, talk, talk_perf  # noqa: E402, F401
+from shot_fixtures import persona_b, persona_file, talk, talk_perf  # noqa: F401

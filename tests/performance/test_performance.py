@@ -16,12 +16,28 @@ from digidouble.schema.frame import Roi
 from digidouble.schema.track import SKIN_GRID
 
 SIZE = (200, 176)
-ARRAYS = ("presence", "rotation", "px_per_cm", "origin_px", "actions", "gaze_deg", "light_sh", "motion_px", "sharpness", "grain", "score", "neutral_cm", "identity")
+ARRAYS = (
+    "presence",
+    "rotation",
+    "px_per_cm",
+    "origin_px",
+    "actions",
+    "gaze_deg",
+    "light_sh",
+    "motion_px",
+    "sharpness",
+    "grain",
+    "score",
+    "neutral_cm",
+    "identity",
+)
 
 
 def performed(shot, tmp_path, noise=0.3, **settings):
     seen = TruthPerceiver(shot, noise)
-    return load_performance(analyse(shot.footage(), tmp_path / "shot.perf", PerformSettings(**settings), perceiver=seen)), seen
+    return load_performance(
+        analyse(shot.footage(), tmp_path / "shot.perf", PerformSettings(**settings), perceiver=seen)
+    ), seen
 
 
 # --- one face --------------------------------------------------------------------------------------------------------
@@ -44,7 +60,10 @@ def test_pose_of_a_noisy_track(talk, talk_perf):
 
 def test_points_within_noise_and_projection_consistent(talk, talk_perf):
     track = load_performance(talk_perf).tracks[0]
-    error = [np.linalg.norm((track.sample(i).points_px - talk.points_px[i, 0])[:, :2], axis=1).mean() for i in range(len(talk))]
+    error = [
+        np.linalg.norm((track.sample(i).points_px - talk.points_px[i, 0])[:, :2], axis=1).mean()
+        for i in range(len(talk))
+    ]
     assert np.mean(error) < 0.5, np.mean(error)  # the observations err by 0.4 px per axis, 0.5 in all
 
 
@@ -140,7 +159,9 @@ def test_gap_is_joined_and_faded(tmp_path):
     n = 44
     seen = np.ones(n, bool)
     seen[18:27] = False
-    perf, _ = performed(shoot([still(person(3), n, (100, 68), yaw_deg=5 * np.sin(np.arange(n) / 5), seen=seen)], SIZE), tmp_path)
+    perf, _ = performed(
+        shoot([still(person(3), n, (100, 68), yaw_deg=5 * np.sin(np.arange(n) / 5), seen=seen)], SIZE), tmp_path
+    )
     assert len(perf.tracks) == 1
     track = perf.tracks[0]
     assert (track.presence[18:27] == 0).all()
@@ -170,7 +191,7 @@ def test_a_cut_ends_the_run_but_keeps_the_person(tmp_path):
     n, cut = 30, 15
     place = np.array([[80.0, 68.0]] * cut + [[120.0, 72.0]] * (n - cut))
     shot = shoot([still(person(3), n, (0, 0), 7.5, origin_px=place)], SIZE, cuts=[cut], seed=4)
-    perf, seen = performed(shot, tmp_path, 0.2)
+    perf, _ = performed(shot, tmp_path, 0.2)
     assert perf.shot.cuts == (cut,)
     assert len(perf.tracks) == 1, perf.tracks
     track = perf.tracks[0]
@@ -209,7 +230,10 @@ def test_two_people_cross_and_keep_their_names(tmp_path):
         who = int(np.argmax([track.identity @ t.who.identity for t in takes]))
         for i in track.frames:
             if track.shown_at(i) > 0.3:
-                mine, other = (np.linalg.norm((track.sample(i).points_px - shot.points_px[i, k])[:, :2], axis=1).mean() for k in (who, 1 - who))
+                mine, other = (
+                    np.linalg.norm((track.sample(i).points_px - shot.points_px[i, k])[:, :2], axis=1).mean()
+                    for k in (who, 1 - who)
+                )
                 assert mine < 1.0 < other, (track.track_id, i, mine, other)
     assert sum(t.weight for t in perf.tracks) == pytest.approx(1)
     assert [t.weight for t in perf.tracks] == sorted([t.weight for t in perf.tracks], reverse=True)
@@ -218,7 +242,9 @@ def test_two_people_cross_and_keep_their_names(tmp_path):
 
 def test_profile_fades_out(tmp_path):
     n = 40
-    perf, _ = performed(shoot([still(person(3), n, (100, 68), 7.0, yaw_deg=np.linspace(0, 89, n))], SIZE), tmp_path, 0.2)
+    perf, _ = performed(
+        shoot([still(person(3), n, (100, 68), 7.0, yaw_deg=np.linspace(0, 89, n))], SIZE), tmp_path, 0.2
+    )
     presence = perf.tracks[0].presence
     assert presence[20] == 1 and presence[-1] < 0.2
     assert np.abs(np.diff(presence)).max() < 0.35
@@ -226,7 +252,7 @@ def test_profile_fades_out(tmp_path):
 
 def test_no_faces_no_tracks(tmp_path):
     n = 8
-    perf, seen = performed(shoot([still(person(3), n, (100, 68), seen=np.zeros(n, bool))], SIZE), tmp_path)
+    perf, _ = performed(shoot([still(person(3), n, (100, 68), seen=np.zeros(n, bool))], SIZE), tmp_path)
     assert perf.tracks == () and perf.shot.frame_count == n
     with pytest.raises(CastingError, match="none"):
         perf.track("main")
@@ -255,12 +281,24 @@ def equal(a, b, exact=True) -> None:
     for s, t in zip(a.tracks, b.tracks, strict=True):
         assert (s.track_id, s.frames, s.weight) == (t.track_id, t.frames, t.weight)
         for name in ARRAYS:
-            np.testing.assert_allclose(getattr(s, name), getattr(t, name), rtol=0, atol=0 if exact else 2e-3, err_msg=name)
+            np.testing.assert_allclose(
+                getattr(s, name), getattr(t, name), rtol=0, atol=0 if exact else 2e-3, err_msg=name
+            )
         for i in s.frames:
             x, y = s.sample(i), t.sample(i)
             for name in ("points_px", "skin_linear", "skin_weight", "matte", "matte_px_from_crop"):
-                tolerance = 0 if exact else {"points_px": 2e-3, "skin_linear": 2e-3, "skin_weight": 1, "matte": 0}.get(name, 2e-3)
-                np.testing.assert_allclose(getattr(x, name).astype(float), getattr(y, name).astype(float), rtol=0, atol=tolerance, err_msg=f"{name} of frame {i}")
+                tolerance = (
+                    0
+                    if exact
+                    else {"points_px": 2e-3, "skin_linear": 2e-3, "skin_weight": 1, "matte": 0}.get(name, 2e-3)
+                )
+                np.testing.assert_allclose(
+                    getattr(x, name).astype(float),
+                    getattr(y, name).astype(float),
+                    rtol=0,
+                    atol=tolerance,
+                    err_msg=f"{name} of frame {i}",
+                )
 
 
 def test_same_input_same_bytes(talk, talk_perf, tmp_path):
@@ -288,11 +326,15 @@ def test_chunks_do_not_show(talk, talk_perf, tmp_path, monkeypatch, chunk):
     for i, p in enumerate(parts):
         w = whole.tracks[0].sample(i)
         np.testing.assert_allclose(p.points_px, w.points_px, atol=2e-4, err_msg=f"frame {i}")
-        np.testing.assert_allclose(p.skin_linear.astype(float), w.skin_linear.astype(float), atol=1e-3, err_msg=f"frame {i}")
+        np.testing.assert_allclose(
+            p.skin_linear.astype(float), w.skin_linear.astype(float), atol=1e-3, err_msg=f"frame {i}"
+        )
         np.testing.assert_allclose(p.skin_weight.astype(int), w.skin_weight, atol=1)
         assert (p.matte == w.matte).all()
     for name in ARRAYS:
-        np.testing.assert_allclose(getattr(other.tracks[0], name), getattr(whole.tracks[0], name), atol=1e-4, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(other.tracks[0], name), getattr(whole.tracks[0], name), atol=1e-4, rtol=1e-3, err_msg=name
+        )
 
 
 def test_a_failing_plate_leaves_nothing(talk, tmp_path):
@@ -311,7 +353,9 @@ def test_a_failing_plate_leaves_nothing(talk, tmp_path):
 
 def test_progress_counts_every_frame(talk, tmp_path):
     calls = []
-    analyse(talk.footage(), tmp_path / "p.perf", progress=lambda a, b: calls.append((a, b)), perceiver=TruthPerceiver(talk))
+    analyse(
+        talk.footage(), tmp_path / "p.perf", progress=lambda a, b: calls.append((a, b)), perceiver=TruthPerceiver(talk)
+    )
     assert calls == [(i + 1, 40) for i in range(40)]
 
 
@@ -322,7 +366,17 @@ def test_samples_outside_the_track(talk_perf):
     assert track.shown_at(40) == 0 and track.shown_at(-1) == 0
 
 
-@pytest.mark.parametrize("bad", [{"detect_every": 0}, {"smoothing": -1.0}, {"max_faces": 65}, {"fade_frames": 0}, {"mesh_jitters": 9}, {"min_face_px": 4}])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"detect_every": 0},
+        {"smoothing": -1.0},
+        {"max_faces": 65},
+        {"fade_frames": 0},
+        {"mesh_jitters": 9},
+        {"min_face_px": 4},
+    ],
+)
 def test_settings_refuse(bad):
     with pytest.raises(SettingsError, match=next(iter(bad))):
         PerformSettings(**bad)
@@ -342,7 +396,20 @@ def test_memory_is_bounded_by_the_chunk_not_the_plate(tmp_path):
         records["index"], records["skin"], records["matte"], records["crop"] = np.arange(n), 0.3, 255, np.eye(2, 3)
         file = tmp_path / f"{n}.raw"
         records.tofile(file)
-        chain = Chain([Tracklet(0, 0, file, file.open("rb"), records["points"][-1], np.zeros(2, np.float32), n, identities=[person(3).identity])])
+        chain = Chain(
+            [
+                Tracklet(
+                    0,
+                    0,
+                    file,
+                    file.open("rb"),
+                    records["points"][-1],
+                    np.zeros(2, np.float32),
+                    n,
+                    identities=[person(3).identity],
+                )
+            ]
+        )
         del records
         tracemalloc.start()
         try:

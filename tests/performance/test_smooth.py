@@ -68,7 +68,13 @@ def test_no_lag():
 
 def test_head_turns_and_translations_pass():
     t = np.arange(N)
-    take = still(person(1), N, (120, 80), yaw_deg=25 * np.sin(t / 6), origin_px=np.stack([120 + 30 * np.sin(t / 5), np.full(N, 80)], -1))
+    take = still(
+        person(1),
+        N,
+        (120, 80),
+        yaw_deg=25 * np.sin(t / 6),
+        origin_px=np.stack([120 + 30 * np.sin(t / 5), np.full(N, 80)], -1),
+    )
     truth = noisy(take, 0.0)
     out = smooth_points(noisy(take, 0.28))
     error = np.linalg.norm((out - truth)[..., :2], axis=-1)

@@ -8,7 +8,15 @@ from synthetic import person, still
 
 from digidouble.perception.shape import neutral_from
 from digidouble.render.geometry import (
-    double_points, facing_weight, feather, inside_weight, lid_gaps, opening_weight, persona_offset, smoothstep, target_shape,
+    double_points,
+    facing_weight,
+    feather,
+    inside_weight,
+    lid_gaps,
+    opening_weight,
+    persona_offset,
+    smoothstep,
+    target_shape,
 )  # fmt: skip
 from digidouble.schema.mesh import face_model
 from digidouble.schema.pose import Pose
@@ -78,8 +86,12 @@ def test_a_shut_mouth_stays_shut_for_a_persona_estimated_from_pictures():
     rng = np.random.default_rng(0)
     found = []
     for who in (1, 2):
-        take = still(person(who), 20, (100, 60), yaw_deg=rng.uniform(-20, 20, 20), actions={"lips_part": np.linspace(0, 0.8, 20)})
-        found.append(neutral_from(np.stack([take.points_px(i) for i in range(20)]).astype(np.float32)).astype(np.float64))
+        take = still(
+            person(who), 20, (100, 60), yaw_deg=rng.uniform(-20, 20, 20), actions={"lips_part": np.linspace(0, 0.8, 20)}
+        )
+        found.append(
+            neutral_from(np.stack([take.points_px(i) for i in range(20)]).astype(np.float32)).astype(np.float64)
+        )
     plate, persona = found
     out = target_shape(plate, plate, persona_offset(persona, plate))
     assert abs(lip_gap(out)) < 0.12, lip_gap(out)
@@ -102,7 +114,9 @@ def test_weights_are_what_they_say():
 
 
 def test_facing_weight_of_a_turned_face():
-    front, turned = (facing_weight(still(person(1), 1, (0, 0), yaw_deg=np.array([y])).points_px(0)) for y in (0.0, 60.0))
+    front, turned = (
+        facing_weight(still(person(1), 1, (0, 0), yaw_deg=np.array([y])).points_px(0)) for y in (0.0, 60.0)
+    )
     assert front[1] == 1 and front[50] == 1 and front[280] == 1
     # Turned to the subject's left, the left cheek (280) goes edge-on, the right one (50) stays.
     assert turned[280] < 0.5 < turned[50]

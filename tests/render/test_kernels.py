@@ -86,7 +86,7 @@ def test_the_nearer_wins_whatever_the_order():
 def test_meshes_outside_the_buffer():
     points = still(person(2), 1, (45, 30), 4.0).points_px(0)
     for shift in ((-500, 0), (0, 500), (1e7, 1e7)):
-        assert (rasterised(points + [*shift, 0], M.all_triangles, 40, 40)[1] == -1).all()
+        assert (rasterised(points + np.array([*shift, 0]), M.all_triangles, 40, 40)[1] == -1).all()
     assert (rasterised(points - [30, 20, 0], M.all_triangles, 40, 40)[1] >= 0).any()
 
 
@@ -94,7 +94,9 @@ def test_shade_against_numpy():
     """All of it at once: two atlases cross-faded, gains, coverage, the plate in the openings."""
     rng = np.random.default_rng(3)
     h, w, s = 70, 80, 96
-    points = still(person(2), 1, (40, 26), 4.0, yaw_deg=np.array([15.0]), actions={"lips_part": np.array([0.8])}).points_px(0)
+    points = still(
+        person(2), 1, (40, 26), 4.0, yaw_deg=np.array([15.0]), actions={"lips_part": np.array([0.8])}
+    ).points_px(0)
     _, index, bary = rasterised(points, M.all_triangles, h, w)
     a, b, plate = (rng.uniform(0, 1, (n, m, 3)).astype(np.float32) for n, m in ((s, s), (s, s), (h, w)))
     vertex = rng.uniform(0.2, 1, (478, 12))
@@ -110,7 +112,12 @@ def test_shade_against_numpy():
         x, y = np.clip(x, 0, p.shape[1] - 1.001), np.clip(y, 0, p.shape[0] - 1.001)
         i, j = x.astype(int), y.astype(int)
         fx, fy = (x - i)[:, None], (y - j)[:, None]
-        return (1 - fx) * (1 - fy) * p[j, i] + fx * (1 - fy) * p[j, i + 1] + (1 - fx) * fy * p[j + 1, i] + fx * fy * p[j + 1, i + 1]
+        return (
+            (1 - fx) * (1 - fy) * p[j, i]
+            + fx * (1 - fy) * p[j, i + 1]
+            + (1 - fx) * fy * p[j + 1, i]
+            + fx * fy * p[j + 1, i + 1]
+        )
 
     ys, xs = np.nonzero(index >= 0)
     t, w12 = index[ys, xs], bary[ys, xs].astype(np.float64)

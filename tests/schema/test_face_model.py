@@ -45,7 +45,10 @@ def test_left_is_plus_x_and_up_is_plus_y():
             assert M.mean_cm[upper, 1] > M.mean_cm[lower, 1]
 
 
-@pytest.mark.parametrize(("name", "upper", "lower", "sign"), [("jaw_drop", 1, 152, 1), ("lips_part", 13, 14, 1), ("lid_close_L", 386, 374, -1), ("lid_close_R", 159, 145, -1)])
+@pytest.mark.parametrize(
+    ("name", "upper", "lower", "sign"),
+    [("jaw_drop", 1, 152, 1), ("lips_part", 13, 14, 1), ("lid_close_L", 386, 374, -1), ("lid_close_R", 159, 145, -1)],
+)
 def test_actions_do_what_they_are_called(name, upper, lower, sign):
     from synthetic import action_index
 

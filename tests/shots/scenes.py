@@ -39,7 +39,13 @@ def talking_shot(frames: int = 40, grain: float = 0.0) -> SyntheticShot:
 
 
 def consent(**changes) -> Consent:
-    facts = {"subject": "Made Up", "granted_by": "Made Up", "scope": ("research", "demo"), "expires": date(2099, 1, 1), "evidence": "drawn by a test"}
+    facts = {
+        "subject": "Made Up",
+        "granted_by": "Made Up",
+        "scope": ("research", "demo"),
+        "expires": date(2099, 1, 1),
+        "evidence": "drawn by a test",
+    }
     return Consent(**facts | changes)
 
 
@@ -48,11 +54,21 @@ def look_at(take: Take, i: int = 0, light_sh: np.ndarray = FRONT_LIGHT, size_wh=
     points = take.points_px(i)
     colour, cover = render_face(points, take.who.albedo, light_sh, size_wh)
     picture = colour * cover[..., None] + 0.2 * (1 - cover[..., None])
-    return Look(picture.astype(np.float32), points.astype(np.float32), np.round(255 * cover).astype(np.uint8), 0.95, 0.5, take.who.identity, source)
+    return Look(
+        picture.astype(np.float32),
+        points.astype(np.float32),
+        np.round(255 * cover).astype(np.uint8),
+        0.95,
+        0.5,
+        take.who.identity,
+        source,
+    )
 
 
 def persona_of(who, name: str, yaws=(0.0, 22.0, -22.0), atlas_px: int = 256) -> Persona:
     """Built from looks under frontal light, in several views."""
-    looks = tuple(look_at(still(who, 1, (100.0, 68.0), yaw_deg=np.array([yaw])), source=k) for k, yaw in enumerate(yaws))
+    looks = tuple(
+        look_at(still(who, 1, (100.0, 68.0), yaw_deg=np.array([yaw])), source=k) for k, yaw in enumerate(yaws)
+    )
     sources = tuple(PersonaSource(f"{name}{k}.png", f"{k:02d}" * 32, 0) for k in range(len(looks)))
     return build_persona(CaptureSet(consent(), looks, sources), name, PersonaSettings(atlas_px=atlas_px))

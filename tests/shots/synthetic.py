@@ -154,7 +154,13 @@ class Take:
 def still(who: Person, frames: int, place: tuple[float, float], scale: float = 9.0, **more) -> Take:
     """A take in which nothing moves unless `more` says so."""
     zero = np.zeros(frames)
-    facts = {"yaw_deg": zero, "pitch_deg": zero, "roll_deg": zero, "px_per_cm": np.full(frames, scale), "origin_px": np.tile(place, (frames, 1))}
+    facts = {
+        "yaw_deg": zero,
+        "pitch_deg": zero,
+        "roll_deg": zero,
+        "px_per_cm": np.full(frames, scale),
+        "origin_px": np.tile(place, (frames, 1)),
+    }
     return Take(who, **facts | more)
 
 
@@ -164,15 +170,13 @@ def still(who: Person, frames: int, place: tuple[float, float], scale: float = 9
 def normals_cam(points_px: np.ndarray) -> np.ndarray:
     """Unit normals at the points in camera axes (x right, y up, z to the viewer), angle-weighted."""
     p = points_px * [1, -1, -1]
-    out = np.zeros((478, 3))
-    for t in face_model().triangles:
-        for k in range(3):
-            a, b = p[t[(k + 1) % 3]] - p[t[k]], p[t[(k + 2) % 3]] - p[t[k]]
-            n = np.cross(a, b)
-            length = np.linalg.norm(n)
-            if length > 1e-9:
-                angle = np.arctan2(length, a @ b)
-                out[t[k]] += n / length * angle
+    out, t = np.zeros((478, 3)), face_model().triangles
+    for k in range(3):
+        e1, e2 = p[t[:, (k + 1) % 3]] - p[t[:, k]], p[t[:, (k + 2) % 3]] - p[t[:, k]]
+        n = np.cross(e1, e2)
+        length = np.linalg.norm(n, axis=1)
+        angle = np.arctan2(length, (e1 * e2).sum(1))
+        np.add.at(out, t[:, k], n * (angle / np.maximum(length, 1e-9))[:, None])
     return out / (np.linalg.norm(out, axis=1, keepdims=True) + 1e-12)
 
 
@@ -180,10 +184,22 @@ def harmonic_light(light_sh: np.ndarray, n: np.ndarray) -> np.ndarray:
     """Sum of the nine harmonics, written out."""
     x, y, z = n[..., 0:1], n[..., 1:2], n[..., 2:3]
     c = light_sh
-    return c[0] + c[1] * x + c[2] * y + c[3] * z + c[4] * x * y + c[5] * y * z + c[6] * (3 * z * z - 1) + c[7] * x * z + c[8] * (x * x - y * y)
+    return (
+        c[0]
+        + c[1] * x
+        + c[2] * y
+        + c[3] * z
+        + c[4] * x * y
+        + c[5] * y * z
+        + c[6] * (3 * z * z - 1)
+        + c[7] * x * z
+        + c[8] * (x * x - y * y)
+    )
 
 
-def render_face(points_px: np.ndarray, albedo: np.ndarray, light_sh: np.ndarray, size_wh: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def render_face(
+    points_px: np.ndarray, albedo: np.ndarray, light_sh: np.ndarray, size_wh: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """(linear colour, coverage 0..1) of a face in a picture, antialiased by 2x2 samples."""
     m, s = face_model(), SUPERSAMPLED
     w, h = size_wh
@@ -206,10 +222,13 @@ def render_face(points_px: np.ndarray, albedo: np.ndarray, light_sh: np.ndarray,
     bary = np.clip(np.stack([1 - w1 - w2, w1, w2], -1), 0, 1)
     bary /= bary.sum(1, keepdims=True)
     uv = (bary[..., None] * m.uv[triangles[t]]).sum(1) * len(albedo) - 0.5
-    n = (bary[..., None] * normals_cam(points_px)[triangles[t]]).sum(1)
+    vertex_n = normals_cam(points_px)
+    n = (bary[..., None] * vertex_n[triangles[t]]).sum(1)
     n /= np.linalg.norm(n, axis=1, keepdims=True) + 1e-12
     rows = [uv[k : k + 30000].astype(np.float32) for k in range(0, len(uv), 30000)]
-    colour = np.concatenate([cv2.remap(albedo, r[:, None, 0], r[:, None, 1], cv2.INTER_LINEAR)[:, 0] for r in rows] or [np.zeros((0, 3))])
+    colour = np.concatenate(
+        [cv2.remap(albedo, r[:, None, 0], r[:, None, 1], cv2.INTER_LINEAR)[:, 0] for r in rows] or [np.zeros((0, 3))]
+    )
     picture, cover = np.zeros((h * s, w * s, 3)), np.zeros((h * s, w * s))
     picture[ys, xs] = colour * np.maximum(harmonic_light(light_sh, n), 0.02)
     cover[ys, xs] = 1
@@ -375,7 +394,9 @@ class TruthPerceiver:
         k, _ = self._nearest(i, (points_px[:, :2].min(0) + points_px[:, :2].max(0)) / 2, only_seen=False)
         to_px = px_from_crop(points_px)
         truth = self.shot.visible[i][k or 0].astype(np.float32)
-        crop = cv2.warpAffine(truth, to_px.astype(np.float64), (MATTE_SIZE, MATTE_SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        crop = cv2.warpAffine(
+            truth, to_px.astype(np.float64), (MATTE_SIZE, MATTE_SIZE), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        )
         return np.round(255 * crop).astype(np.uint8), to_px
 
 

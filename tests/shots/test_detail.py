@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ def texture() -> np.ndarray:
 def test_sharpness_falls_with_blur():
     luma = texture()
     ladder = [sharpness(cv2.GaussianBlur(luma, (0, 0), s) if s else luma, INSIDE) for s in (0, 0.6, 1.0, 1.6, 2.5)]
-    assert all(a > 1.15 * b for a, b in zip(ladder, ladder[1:], strict=False)), ladder
+    assert all(a > 1.15 * b for a, b in pairwise(ladder)), ladder
 
 
 def test_sharpness_does_not_depend_on_contrast():

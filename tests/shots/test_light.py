@@ -58,9 +58,15 @@ def test_side_of_the_light(direction, yaw):
     assert angle < 12, angle
 
 
-@pytest.mark.xfail(strict=True, reason="RIDGE on the frontal term bends directions sideways by up to 28 degrees; see the report")
+@pytest.mark.xfail(
+    strict=True, reason="RIDGE on the frontal term bends directions sideways by up to 28 degrees; see the report"
+)
 def test_light_direction_within_eight_degrees():
-    angles = [np.degrees(np.arccos(np.clip(found_direction(d, yaw) @ d / np.linalg.norm(d), -1, 1))) for d in DIRECTIONS for yaw in (0, 30)]
+    angles = [
+        np.degrees(np.arccos(np.clip(found_direction(d, yaw) @ d / np.linalg.norm(d), -1, 1)))
+        for d in DIRECTIONS
+        for yaw in (0, 30)
+    ]
     assert max(angles) < 8, np.round(angles, 1)
 
 

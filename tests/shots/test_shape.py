@@ -7,7 +7,14 @@ import pytest
 from scenes import turning_take
 from synthetic import action_index, person, still
 
-from digidouble.perception.shape import actions_of, head_shapes, iris_scale, neutral_from, pose_and_shape, proportions_onto
+from digidouble.perception.shape import (
+    actions_of,
+    head_shapes,
+    iris_scale,
+    neutral_from,
+    pose_and_shape,
+    proportions_onto,
+)
 from digidouble.schema.mesh import face_model
 from digidouble.schema.pose import umeyama
 
@@ -19,7 +26,15 @@ def expressive(seed: int, n: int = 60):
     rng = np.random.default_rng(seed)
     effort = np.where(np.arange(n) % 3 == 0, 0.05, 1.0)
     actions = {name: effort * rng.uniform(0, 0.9, n) for name in MOVING}
-    take = still(person(seed), n, (150, 90), scale=12.0, yaw_deg=rng.uniform(-25, 25, n), pitch_deg=rng.uniform(-8, 8, n), actions=actions)
+    take = still(
+        person(seed),
+        n,
+        (150, 90),
+        scale=12.0,
+        yaw_deg=rng.uniform(-25, 25, n),
+        pitch_deg=rng.uniform(-8, 8, n),
+        actions=actions,
+    )
     return take, np.stack([take.points_px(i) + rng.normal(0, 0.4, (478, 3)) for i in range(n)]).astype(np.float32)
 
 
@@ -48,7 +63,14 @@ def test_neutral_does_not_depend_on_picture_size():
 def test_neutral_closes_the_lips_of_a_mouth_that_never_shuts():
     n = 30
     rng = np.random.default_rng(3)
-    take = still(person(3), n, (150, 90), scale=12.0, yaw_deg=rng.uniform(-15, 15, n), actions={"lips_part": 0.5 + 0.3 * rng.uniform(size=n)})
+    take = still(
+        person(3),
+        n,
+        (150, 90),
+        scale=12.0,
+        yaw_deg=rng.uniform(-15, 15, n),
+        actions={"lips_part": 0.5 + 0.3 * rng.uniform(size=n)},
+    )
     points = np.stack([take.points_px(i) for i in range(n)]).astype(np.float32)
     neutral = neutral_from(points)
     assert abs(neutral[13, 1] - neutral[14, 1]) < 0.12

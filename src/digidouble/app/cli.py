@@ -54,14 +54,25 @@ for part in (persona, perform, swap, demo, weights):
     part.add_to(app)
 
 
+class Interrupt(KeyboardInterrupt):
+    """Ctrl-C. A class of its own: where a KeyboardInterrupt itself passed through code that an extension module runs,
+    CPython ends the process with the signal, whatever exit code was asked for (`_Py_UnhandledKeyboardInterrupt`)."""
+
+
 def main() -> NoReturn:
-    """The `digidouble` command. Exit codes: 0 all was done, 1 an error, 2 wrong usage, 130 interrupted."""
+    """The `digidouble` command. Exit codes: 0 all was done, 1 an error, 2 wrong usage, 130 interrupted, 143 terminated."""
     signal.signal(signal.SIGTERM, _terminated)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored: a background job of a shell
+        signal.signal(signal.SIGINT, _interrupted)
     try:
         app(prog_name="digidouble")
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     sys.exit(0)
+
+
+def _interrupted(number: int, frame: object) -> NoReturn:
+    raise Interrupt
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

@@ -141,7 +141,7 @@ def _cast(plate: Path, double: Persona, out: Path, show: Show) -> tuple[RenderRe
     delivery = DeliverySettings(quality="draft", consent_ids=(consent_id(double),))
     with open_plate(plate, FootageSettings(), show) as footage:
         found = analysed(footage, PerformSettings(), show)
-        with show.progress(out.name) as progress:
+        with show.progress(f"rendering {out.name}") as progress:
             result = render_shot(
                 footage, found.performance, {"main": double}, out, RenderSettings(purpose="demo"), delivery, progress
             )

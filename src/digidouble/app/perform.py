@@ -72,9 +72,10 @@ def faces(
     crops: Annotated[int, typer.Option("--crops", min=1, max=24, help="Pictures of each track.")] = 8,
 ) -> None:
     """Draw a contact sheet of the faces on a plate: the ids that `swap --cast` names, their frames and their weights."""
-    from digidouble.app.sheets import faces_sheet, write_sheet
+    from digidouble.app.sheets import check_sheet, faces_sheet, write_sheet
     from digidouble.errors import NoFace
 
+    check_sheet(out)
     performance = load_performance(perf)
     if not performance.tracks:
         raise NoFace(f"{perf}: no face was found on {performance.shot.path}, so there is nothing to show.")

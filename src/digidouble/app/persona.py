@@ -83,8 +83,10 @@ def show_persona(
     ] = None,
 ) -> None:
     """Say what a double is made of and whose consent it carries; with -o, draw it."""
-    from digidouble.app.sheets import persona_sheet, write_sheet
+    from digidouble.app.sheets import check_sheet, persona_sheet, write_sheet
 
+    if out is not None:
+        check_sheet(out)
     double = load_persona(persona)
     _show_facts(show, double)
     if date.today() > double.consent.expires:

@@ -30,8 +30,7 @@ def write_sheet(path: Path, rgb8: Any, labels: Labels | None = None) -> Path:
 
     from digidouble.deliver.labels import label_png
 
-    if path.suffix.lower() != ".png":
-        raise OutputError(f"{path}: sheets are written as PNG; name a file that ends in .png")
+    check_sheet(path)
     partial = partial_path(path)
     with output_errors(path):
         data = cv2.imencode(".png", rgb8[..., ::-1])[1].tobytes()
@@ -41,6 +40,20 @@ def write_sheet(path: Path, rgb8: Any, labels: Labels | None = None) -> Path:
         finally:
             partial.unlink(missing_ok=True)
     return path
+
+
+def check_sheet(path: Path) -> None:
+    """Refuse before the work what `write_sheet` would refuse after it.
+
+    Raises:
+        OutputError: not a .png, the folder is missing, or a folder is in the way.
+    """
+    if path.suffix.lower() != ".png":
+        raise OutputError(f"{path}: sheets are written as PNG; name a file that ends in .png")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: the folder {path.parent} does not exist: create it first")
+    if path.is_dir():
+        raise OutputError(f"{path}: a folder of that name is in the way")
 
 
 def persona_sheet(persona: Persona) -> Any:

@@ -47,7 +47,11 @@ class Show:
 
     @contextmanager
     def progress(self, what: str, unit: str = "frames") -> Iterator[Callable[[int, int], None]]:
-        """A bar with rate and time left; yields the callback that moves it: (done, in all)."""
+        """A bar with rate and time left; yields the callback that moves it: (done, in all). Without a terminal, a line."""
+        if not self.err.is_terminal:
+            self.say(what)
+            yield lambda done, total: None
+            return
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),

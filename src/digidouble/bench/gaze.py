@@ -38,9 +38,7 @@ def pupil_px(gray: UInt8[np.ndarray, "h w"], eye: Float[np.ndarray, "6 2"]) -> F
     cv2.fillConvexPoly(inside, cv2.convexHull(outline), 1)
     gx, gy = cv2.Sobel(patch, cv2.CV_32F, 1, 0), cv2.Sobel(patch, cv2.CV_32F, 0, 1)
     strength = np.hypot(gx, gy)
-    edge = (strength > strength.mean() + 0.3 * strength.std()) & (
-        cv2.dilate(inside, np.ones((5, 5), np.uint8)) > 0
-    )
+    edge = (strength > strength.mean() + 0.3 * strength.std()) & (cv2.dilate(inside, np.ones((5, 5), np.uint8)) > 0)
     ey, ex = np.nonzero(edge)
     cy, cx = np.nonzero(inside)
     if len(ex) < 12 or len(cx) < 12:

@@ -99,11 +99,12 @@ def lab(rgb8: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
 
 
 def seam_step(
-    rgb8: UInt8[np.ndarray, "h w 3"], inside: Bool[np.ndarray, "h w"], sectors: int = 12
-) -> float:
-    """CIE76 difference between just inside and just outside a mask, mean over sectors around its centre.
+    rgb8: UInt8[np.ndarray, "h w 3"], plate: UInt8[np.ndarray, "h w 3"], inside: Bool[np.ndarray, "h w"], sectors: int = 12
+) -> float:  # fmt: skip
+    """Colour step that the output adds at the border of a mask: CIE76, mean over sectors around the mask's centre.
 
-    The strips are a twentieth of the mask's width each, two pixels off the border.
+    In every sector the difference from just outside to just inside, in CIELAB, is compared with the plate's own. The strips
+    are a twentieth of the mask's width each, two pixels off the border.
     """
     core = inside.astype(np.uint8)
     reach = max(2, round(0.05 * float(np.ptp(np.nonzero(inside)[1]) if inside.any() else 0)))
@@ -115,12 +116,12 @@ def seam_step(
     within, without = grown(-2) & ~grown(-2 - reach), grown(2 + reach) & ~grown(2)
     if within.sum() < 32 or without.sum() < 32:
         return float("nan")
-    colours = lab(rgb8)
+    change = lab(rgb8) - lab(plate)
     cy, cx = (v.mean() for v in np.nonzero(inside))
     y, x = np.mgrid[: inside.shape[0], : inside.shape[1]]
     sector = ((np.arctan2(y - cy, x - cx) / (2 * np.pi) + 0.5) * sectors).astype(int) % sectors
     steps = [
-        float(np.linalg.norm(colours[a].mean(0) - colours[b].mean(0)))
+        float(np.linalg.norm(change[a].mean(0) - change[b].mean(0)))
         for s in range(sectors)
         if (a := within & (sector == s)).sum() >= 4 and (b := without & (sector == s)).sum() >= 4
     ]

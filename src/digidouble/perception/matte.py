@@ -17,7 +17,9 @@ from digidouble.schema.track import MATTE_SIZE
 
 MARGIN = 1.3
 # The nose sticks out of the oval when the head is turned: its hull is added to the oval's area.
-NOSE = np.array([168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 97, 326, 327, 48, 278, 64, 294, 129, 358, 45, 275, 44, 274, 193, 417])
+NOSE = np.array(
+    [168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 97, 326, 327, 48, 278, 64, 294, 129, 358, 45, 275, 44, 274, 193, 417]
+)
 
 
 def px_from_crop(points_px: Float[np.ndarray, "478 3"], size: int = MATTE_SIZE) -> Float32[np.ndarray, "2 3"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections import OrderedDict
 from fractions import Fraction
@@ -39,13 +40,16 @@ def shot_from_facts(facts: dict[str, Any], where: Path) -> Shot:
         f = dict(facts)
         layout = dict(f.pop("layout"))
         layout["chroma_shift_xy"] = tuple(layout["chroma_shift_xy"])
+        rate = f["rate"]
+        if not isinstance(rate, str) or not re.fullmatch(r"\d{1,9}(/\d{1,9})?", rate):
+            raise ValueError(f"rate {str(rate)[:40]!r}")  # Fraction would take "1e999999999", for hours
         return Shot(
             **f | {
-                "layout": PixelLayout(**layout), "colour": ColourTags(**f["colour"]), "rate": FrameRate(Fraction(f["rate"])),
+                "layout": PixelLayout(**layout), "colour": ColourTags(**f["colour"]), "rate": FrameRate(Fraction(rate)),
                 "size_wh": tuple(int(v) for v in f["size_wh"]), "cuts": tuple(int(c) for c in f["cuts"]),
             }
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, DigidoubleError) as e:
+    except (KeyError, TypeError, ValueError, ArithmeticError, DigidoubleError) as e:
         raise DamagedAsset(f"{where}: the shot facts are malformed ({e}).") from e
 
 
@@ -109,6 +113,8 @@ def load_performance(path: Path) -> Performance:
                 f"{path}: performance facts are {sorted(facts)}, expected settings, shot, tracks, weights."
             )
         shot = shot_from_facts(facts["shot"], path)
+        if not isinstance(facts["tracks"], list):
+            raise DamagedAsset(f"{path}: the list of tracks is a {type(facts['tracks']).__name__}.")
         store = PerfStore(reader)
         tracks = tuple(_track(reader, store, t, path) for t in facts["tracks"])
     except BaseException:
@@ -120,11 +126,13 @@ def load_performance(path: Path) -> Performance:
 def _track(reader: AssetReader, store: PerfStore, facts: dict[str, Any], path: Path) -> FaceTrack:
     try:
         track_id, weight = int(facts["track_id"]), float(facts["weight"])
-    except (KeyError, TypeError, ValueError) as e:
+        if not 0 <= weight <= 1 or track_id in store.starts:
+            raise ValueError(f"track {track_id} of weight {weight}")
+    except (KeyError, TypeError, ValueError, OverflowError) as e:
         raise DamagedAsset(f"{path}: track facts are malformed ({e}).") from e
     t = reader.tensors(f"tracks/{track_id}/facts.safetensors")
     frames = t.pop("frames", np.zeros(0))
-    if frames.shape != (2,) or not 0 <= int(frames[0]) < int(frames[1]) <= 10**9:
+    if frames.shape != (2,) or frames.dtype != np.int64 or not 0 <= int(frames[0]) < int(frames[1]) <= 10**9:
         raise DamagedAsset(f"{path}: track {track_id} has no valid frame range.")
     n, a = int(frames[1] - frames[0]), len(face_model().action_names)
     shapes: dict[str, tuple[int | None, ...]] = {

@@ -68,7 +68,9 @@ def load_persona(path: Path) -> Persona:
                 raise ValueError(f"{len(keys_facts)} keys")
             persona_sources = tuple(PersonaSource(str(s["name"]), str(s["sha256"]), int(s["frame"])) for s in sources)
             numbers = [(float(k["face_px"]), int(k["source"])) for k in keys_facts]
-        except (KeyError, TypeError, ValueError) as e:
+            if any(not 0 < px < 1e6 or not 0 <= source < len(persona_sources) for px, source in numbers):
+                raise ValueError(f"face widths and sources of the keys are {numbers[:4]}")
+        except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise DamagedAsset(f"{path}: persona facts are malformed ({e}).") from e
         consent = _consent(facts.get("consent"), path)
         shape = r.tensors("shape.safetensors")

@@ -25,7 +25,7 @@ class TrackSample:
         skin_linear: scene-linear radiance of the face on the UV grid, steadied over a few frames.
         skin_weight: 0..255, how far each texel shows skin that faces the camera with nothing in front.
         matte: 0..255, visible face (nothing in front), in the aligned crop `matte_px_from_crop`.
-        matte_px_from_crop: 2x3, plate pixels from crop pixels (crop is MATTE_SIZE square, pixel centres at .5).
+        matte_px_from_crop: 2x3, plate pixels from crop pixels (crop is MATTE_SIZE square, whole numbers are pixel centres).
     """
 
     points_px: Float[np.ndarray, "478 3"]

@@ -8,7 +8,9 @@ from jaxtyping import Bool, Float
 from digidouble.bench.landmarks import CHANNELS
 from digidouble.bench.statistics import finite_mean
 
-MOVES = 0.012  # standard deviation, in face scales, from which a channel counts as moving: about twice the tracker's noise
+MOVES = (
+    0.012  # standard deviation, in face scales, from which a channel counts as moving: about twice the tracker's noise
+)
 MAX_LAG = 8
 Numbers = dict[str, float]
 

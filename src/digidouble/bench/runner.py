@@ -1,0 +1,163 @@
+"""Running protocols: item by item, each kept as soon as it is measured, so that a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from digidouble.bench.machine import machine, versions
+from digidouble.bench.material import code_fingerprint, finished, sha256_of
+from digidouble.bench.protocol import Measured, Picture, Protocol, Record, Scope
+from digidouble.bench.protocols.lighting import LIGHTING
+from digidouble.bench.protocols.multitrack import MULTITRACK
+from digidouble.bench.protocols.pairs import EXPRESSION, FLICKER, GAZE, IDENTITY, POSE
+from digidouble.bench.protocols.persona import PERSONA
+from digidouble.bench.protocols.roundtrip import ROUNDTRIP
+from digidouble.bench.protocols.speed import SPEED
+from digidouble.bench.referees import fingerprints
+from digidouble.bench.report import BenchReport, definitions, write_report
+from digidouble.bench.workshop import Workshop
+from digidouble.errors import DigidoubleError, OutputError
+
+# Speed first: nothing measured before has warmed or filled the machine, and a person who waits sees it soonest.
+PROTOCOLS: tuple[Protocol, ...] = (
+    SPEED, MULTITRACK, IDENTITY, EXPRESSION, POSE, GAZE, FLICKER, PERSONA, LIGHTING, ROUNDTRIP,
+)  # fmt: skip
+Progress = Callable[[int, int], None]
+
+
+def protocol(name: str) -> Protocol:
+    """A protocol by name."""
+    return next(p for p in PROTOCOLS if p.name == name)
+
+
+def work_folder(report: Path) -> Path:
+    """Where everything measured for a report is kept: beside it."""
+    return report.with_name(report.stem + ".bench")
+
+
+def run(
+    protocols: Iterable[Protocol], shop: Workshop, scope: Scope, out: Path, progress: Progress | None = None
+) -> BenchReport:
+    """Measure what is not measured yet, then write `out` and the contact sheet beside it.
+
+    Items are kept under the hash of the code and of the clips: a change of either measures anew. An item that fails is noted
+    with its reason and tried again by the next run; the others go on.
+
+    Raises:
+        OutputError: `out` cannot be written.
+    """
+    chosen = list(protocols)
+    try:
+        work_folder(out).mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OutputError(f"{out}: cannot be written ({e.strerror or e}); choose a folder you may write to") from e
+    todo = [(p, item) for p in chosen for item in p.items(shop, scope)]
+    # Pair by pair, so that a plate's flow and the frames just rendered serve all protocols that look at them.
+    todo.sort(key=lambda t: (0, chosen.index(t[0])) if t[0].name in ("speed", "multitrack") else (1, 0))
+    if pairs := [p.name for p in scope.pairs]:
+        todo.sort(key=lambda t: 0 if t[0].name in ("speed", "multitrack") else 1 + pairs.index(t[1]) if t[1] in pairs and t[0].name != "roundtrip" else 10**6)  # fmt: skip
+    records: dict[str, list[Record]] = {p.name: [] for p in chosen}
+    failures: dict[str, dict[str, str]] = {p.name: {} for p in chosen}
+    pictures: dict[str, list[tuple[str, Picture]]] = {p.name: [] for p in chosen}
+    for done, (p, item) in enumerate(todo):
+        if progress:
+            progress(done, len(todo))
+        try:
+            measured = _kept(p, item, shop, scope)
+        except DigidoubleError as e:
+            failures[p.name][item] = f"{type(e).__name__}: {e}"
+            shop.tell(f"{p.name}, {item}: not measured ({e})")
+            continue
+        records[p.name] += measured.records
+        pictures[p.name] += [(item, k) for k in measured.pictures]
+    if progress:
+        progress(len(todo), len(todo))
+    report = BenchReport(_facts(shop, scope), {k: tuple(v) for k, v in records.items()}, failures)
+    write_report(report, out)
+    write_sheet(pictures, out.with_suffix(".png"))
+    return report
+
+
+def _facts(shop: Workshop, scope: Scope) -> dict[str, object]:
+    from digidouble.weights import registry
+
+    names = dict.fromkeys(n for p in scope.pairs for n in (p.persona, p.plate))
+    return {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "versions": versions(),
+        "code": {"bench": code_fingerprint(False), "product": code_fingerprint(True)},
+        "weights": {e.name: e.raw_sha256 for e in registry()}, "referees": fingerprints(),
+        "clips": {n: sha256_of(shop.clips[n].path) for n in names}, "pairs": [p.name for p in scope.pairs],
+        "definitions": definitions(shop.frames), "settings": {"quick": scope.quick, "frames": shop.frames, "threads": scope.threads},
+    }  # fmt: skip
+
+
+def _key(p: Protocol, item: str, shop: Workshop, scope: Scope) -> str:
+    clips = {n: sha256_of(shop.clips[n].path) for n in {k for q in scope.pairs for k in (q.persona, q.plate)}}
+    facts = [
+        p.name,
+        item,
+        code_fingerprint(True),
+        clips,
+        [q.name for q in scope.pairs],
+        scope.quick,
+        scope.threads,
+        shop.frames,
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _kept(p: Protocol, item: str, shop: Workshop, scope: Scope) -> Measured:
+    """From the folder, or measured now."""
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", item)[:80]
+    folder = shop.folder / "results" / p.name / f"{readable}-{_key(p, item, shop, scope)}"
+    done = folder / "records.json"
+    if done.exists():
+        return _read(folder)
+    shop.tell(f"{p.name}: {item}")
+    measured = p.measure(shop, scope, item)
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, picture in enumerate(measured.pictures):
+        cv2.imwrite(str(folder / f"{i}.png"), picture.rgb8[..., ::-1])
+    facts = {
+        "captions": [k.caption for k in measured.pictures],
+        "records": [[r.item, r.row, {k: float(v) for k, v in r.numbers.items()}] for r in measured.records],
+    }
+    partial = finished(done)
+    partial.write_text(json.dumps(facts), "utf-8")  # Python's own NaN: this file is ours alone
+    partial.replace(done)
+    return measured
+
+
+def _read(folder: Path) -> Measured:
+    facts = json.loads((folder / "records.json").read_text("utf-8"))
+    pictures = tuple(
+        Picture(caption, np.ascontiguousarray(cv2.imread(str(folder / f"{i}.png"))[..., ::-1]))
+        for i, caption in enumerate(facts["captions"])
+    )
+    return Measured(tuple(Record(a, b, n) for a, b, n in facts["records"]), pictures)
+
+
+def write_sheet(pictures: dict[str, list[tuple[str, Picture]]], out: Path) -> None:
+    """Every item's pictures in a row, protocol after protocol; nothing is written where there are none."""
+    from digidouble.deliver.sheets import contact_sheet
+
+    rows, captions, titles = [], [], []
+    for name, found in pictures.items():
+        for item in dict.fromkeys(i for i, _ in found):
+            row = [k for i, k in found if i == item]
+            rows.append([k.rgb8 for k in row])
+            captions.append([k.caption for k in row])
+            titles.append(f"{name}: {item}")
+    if rows:
+        sheet = contact_sheet(rows, captions, titles, 220)
+        partial = finished(out)
+        partial.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+        partial.replace(out)

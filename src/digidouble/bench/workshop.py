@@ -1,0 +1,228 @@
+"""Everything the protocols share for a clip or a pair, made when first asked for and kept in the bench's folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from digidouble.bench import observe
+from digidouble.bench.baselines.classic import Classic
+from digidouble.bench.baselines.paste import Paste, Photograph
+from digidouble.bench.landmarks import channels, poses_deg
+from digidouble.bench.material import (
+    CONSENT, MAX_CAPTURE_FRAMES, MAX_FRAMES, MAX_HELD_OUT, Clip, Pair, code_fingerprint, evenly, excerpt, sha256_of, split_blocks,
+)  # fmt: skip
+from digidouble.bench.observe import Observer, PlateMotion, Seen, Watched
+from digidouble.errors import NoFace
+from digidouble.footage import open_footage
+from digidouble.performance import analyse, load_performance
+from digidouble.persona import build_persona, load_persona, save_persona
+from digidouble.pipeline import prepare, render_frame
+from digidouble.schema.colour import rgb8_from_frame
+from digidouble.schema.performance import Performance
+from digidouble.schema.persona import Persona
+from digidouble.schema.time import FrameRange
+
+BASELINES = {"paste": Paste, "classic": Classic}
+ROWS = ("plate", "paste", "classic", "digidouble")
+HELD_OUT_PICTURES = 12
+Tell = Callable[[str], None]
+Rgb8 = UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass
+class Workshop:
+    """Attributes: folder: where all is kept. clips: by name. frames: longest excerpt of a plate. tell: hears what is being made."""
+
+    folder: Path
+    clips: dict[str, Clip]
+    frames: int = MAX_FRAMES
+    tell: Tell = lambda _: None
+
+    @cached_property
+    def observer(self) -> Observer:
+        return Observer()
+
+    @cached_property
+    def _motions(self) -> dict[Path, PlateMotion]:
+        return {}
+
+    # --- files ---------------------------------------------------------------------------------------------------------
+
+    def clip_id(self, name: str) -> str:
+        """Name and the first digits of the clip's hash: another clip of the same name gets its own files."""
+        return f"{name}-{sha256_of(self.clips[name].path)[:8]}"
+
+    def plate(self, name: str) -> Path:
+        """The first frames of a clip."""
+        out = self.folder / "excerpts" / f"{self.clip_id(name)}-{self.frames}.mkv"
+        if not out.exists():
+            with open_footage(self.clips[name].path) as footage:
+                count = min(self.frames, footage.shot.frame_count)
+            excerpt(self.clips[name].path, list(range(count)), out)
+        return out
+
+    def frame_count(self, name: str) -> int:
+        with open_footage(self.clips[name].path) as footage:
+            return footage.shot.frame_count
+
+    @property
+    def scratch(self) -> Path:
+        """For files that are removed when their item is measured."""
+        out = self.folder / "scratch"
+        out.mkdir(parents=True, exist_ok=True)
+        return out
+
+    def _splits(self, name: str) -> tuple[list[int], list[FrameRange]]:
+        with open_footage(self.clips[name].path) as footage:
+            return split_blocks(footage.shot.frame_count)
+
+    def capture_movie(self, name: str) -> Path:
+        """The frames a persona may be built from."""
+        out = self.folder / "excerpts" / f"{self.clip_id(name)}-capture.mkv"
+        return (
+            out
+            if out.exists()
+            else excerpt(self.clips[name].path, evenly(self._splits(name)[0], MAX_CAPTURE_FRAMES), out)
+        )
+
+    def held_out_movie(self, name: str, block: int) -> Path:
+        """A held-out block, in sequence, from its beginning."""
+        out = self.folder / "excerpts" / f"{self.clip_id(name)}-held-out-{block}.mkv"
+        if out.exists():
+            return out
+        span = self._splits(name)[1][block]
+        return excerpt(self.clips[name].path, list(span)[:MAX_HELD_OUT], out)
+
+    def persona_file(self, name: str) -> Path:
+        """The persona of a clip's capture frames."""
+        from digidouble.capture import capture
+
+        out = self.folder / "personas" / f"{self.clip_id(name)}-{code_fingerprint(True)}.persona"
+        if not out.exists():
+            self.tell(f"building the persona of {name}")
+            save_persona(build_persona(capture([self.capture_movie(name)], CONSENT), name), out)
+        return out
+
+    def persona(self, name: str) -> Persona:
+        return load_persona(self.persona_file(name))
+
+    def performance_file(self, movie: Path) -> Path:
+        """The analysis of an excerpt."""
+        out = self.folder / "performances" / f"{movie.stem}-{code_fingerprint(True)}.perf"
+        if not out.exists():
+            self.tell(f"analysing {movie.stem}")
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with open_footage(movie) as footage:
+                analyse(footage, out)
+        return out
+
+    def performance(self, movie: Path) -> Performance:
+        return load_performance(self.performance_file(movie))
+
+    # --- pictures ------------------------------------------------------------------------------------------------------
+
+    def pictures(self, movie: Path, start: int = 0) -> Iterator[Rgb8]:
+        """Frames of a movie from `start`, display-referred."""
+        with open_footage(movie) as footage:
+            for frame in footage.frames(FrameRange(start, 10**9)):
+                yield rgb8_from_frame(frame)
+
+    def watched(self, movie: Path) -> Watched:
+        """The referee's view of an excerpt."""
+        path = self.folder / "watched" / f"{movie.stem}-{code_fingerprint(False)}.npz"
+        if not path.exists():
+            self.tell(f"the referee watches {movie.stem}")
+            observe.save(path, observe.watch(self.pictures(movie), self.observer.landmarker, movie.stem))
+        return observe.load_watched(path)
+
+    def photograph(self, name: str) -> Photograph:
+        """The capture frame nearest to a neutral face seen from the front: what the baselines paste."""
+        movie = self.capture_movie(name)
+        watched = self.watched(movie)
+        shape, turned = channels(watched.landmarks), poses_deg(watched.landmarks)
+        off = np.abs(shape - np.median(shape, axis=0)).sum(1) + 3 * shape[:, 0] + np.abs(turned[:, :2]).sum(1) / 20
+        best = int(off.argmin())
+        return Photograph(next(self.pictures(movie, watched.first + best)), watched.landmarks[best].astype(np.float64))
+
+    def likeness(self, name: str) -> Float32[np.ndarray, "d"]:
+        """Mean vector of the identity referee over held-out pictures: who the person of a clip is."""
+        path = self.folder / "likeness" / f"{self.clip_id(name)}-{code_fingerprint(False)}.npy"
+        if not path.exists():
+            vectors = []
+            for block in (0, 1):
+                movie = self.held_out_movie(name, block)
+                try:
+                    watched = self.watched(movie)
+                except NoFace:
+                    continue
+                rows = set(evenly(list(range(len(watched.boxes))), HELD_OUT_PICTURES // 2))
+                for row, rgb8 in enumerate(self.pictures(movie, watched.first)):
+                    if row in rows:
+                        vectors.append(self.observer.identity.embed(rgb8, watched.landmarks[row]))
+            if not vectors:
+                raise NoFace(f"{self.clips[name].path}: the referee sees no face in its held-out frames")
+            mean = np.mean(vectors, axis=0)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, mean / np.linalg.norm(mean))
+        return np.load(path, allow_pickle=False)
+
+    # --- rows ----------------------------------------------------------------------------------------------------------
+
+    def row_pictures(self, pair: Pair, row: str, watched: Watched) -> Iterator[Rgb8]:
+        """Frames of a row from `watched.first`."""
+        plate = self.plate(pair.plate)
+        if row == "digidouble":
+            yield from self.doubled(plate, self.persona(pair.persona), watched.first)
+            return
+        frames = self.pictures(plate, watched.first)
+        if row == "plate":
+            yield from (observe.remeasured(f) for f in frames)
+            return
+        tool = BASELINES[row](self.photograph(pair.persona))
+        for points, rgb8 in zip(watched.landmarks, frames, strict=False):
+            yield tool.frame(rgb8, points.astype(np.float64))
+
+    def row_picture(self, pair: Pair, row: str, watched: Watched, at: int) -> Rgb8:
+        """One frame of a row; `at` counts from `watched.first`."""
+        plate = self.plate(pair.plate)
+        with open_footage(plate) as footage:
+            frame = footage.frame(watched.first + at)
+        if row == "digidouble":
+            casts = prepare(self.performance(plate), {"main": self.persona(pair.persona)})
+            return rgb8_from_frame(render_frame(casts, frame)[0])
+        if row == "plate":
+            return rgb8_from_frame(frame)
+        tool = BASELINES[row](self.photograph(pair.persona))
+        return tool.frame(rgb8_from_frame(frame), watched.landmarks[at].astype(np.float64))
+
+    def doubled(self, movie: Path, persona: Persona, start: int = 0) -> Iterator[Rgb8]:
+        """The product's frames, before any encoder and label."""
+        performance = self.performance(movie)
+        casts = prepare(performance, {"main": persona})
+        with open_footage(movie) as footage:
+            for frame in footage.frames(FrameRange(start, 10**9)):
+                yield rgb8_from_frame(render_frame(casts, frame)[0])
+
+    def seen(self, pair: Pair, row: str) -> Seen:
+        """What the referees see in a row of a pair."""
+        mark = code_fingerprint(row == "digidouble")
+        plate = self.plate(pair.plate)
+        path = self.folder / "seen" / f"{self.clip_id(pair.persona)}--{plate.stem}" / f"{row}-{mark}.npz"
+        if not path.exists():
+            self.tell(f"{pair.name}: {row}")
+            watched = self.watched(plate)
+            frames = self.row_pictures(pair, row, watched)
+            observe.save(path, self.observer.see(frames, watched, self._motion(plate, watched), row == "plate"))
+        return observe.load_seen(path)
+
+    def _motion(self, plate: Path, watched: Watched) -> PlateMotion:
+        if plate not in self._motions:
+            self._motions.clear()  # one plate's flow at a time: it is the largest thing in memory
+            self._motions[plate] = PlateMotion(self.pictures(plate, watched.first), watched)
+        return self._motions[plate]

@@ -1,0 +1,218 @@
+"""Persona: unwrapping and de-lighting of pictures whose albedo and light are known, and the file on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import date
+
+import cv2
+import numpy as np
+import pytest
+from scenes import consent, look_at, person, persona_of
+from synthetic import FRONT_LIGHT, still
+
+from digidouble.errors import ConsentError, DamagedAsset, SettingsError
+from digidouble.perception.uvgrid import uv_grid
+from digidouble.persona import PersonaSettings, build_persona, load_persona, save_persona
+from digidouble.persona.atlas import atlas_size, completed, mirrored, unwrap
+from digidouble.schema.capture import CaptureSet
+from digidouble.schema.persona import PersonaSource
+
+LUMA = np.array([0.2126, 0.7152, 0.0722])
+SIZE = 192
+
+
+def lit(x: float) -> np.ndarray:
+    light = FRONT_LIGHT.copy()
+    light[1] = x
+    return light
+
+
+def one_look(yaw=0.0, light=FRONT_LIGHT, seed=7):
+    return look_at(still(person(seed), 1, (100.0, 68.0), yaw_deg=np.array([yaw])), light_sh=light)
+
+
+def capture_of(*looks) -> CaptureSet:
+    looks = tuple(dataclasses.replace(k, source=i) for i, k in enumerate(looks))
+    return CaptureSet(consent(), looks, tuple(PersonaSource(f"{i}.png", "0" * 64, 0) for i in range(len(looks))))
+
+
+def side_ratio(atlas: np.ndarray, where: np.ndarray) -> float:
+    """log luminance of the subject's left half of the skin over the right half."""
+    y, u = atlas.astype(float) @ LUMA, np.arange(atlas.shape[1])[None] / atlas.shape[1]
+    return float(np.log(y[where & (u > 0.55)].mean() / y[where & (u < 0.45)].mean()))
+
+
+def test_unwrap_finds_the_skin_that_was_drawn():
+    """Under even light the unwrapped look is the drawn albedo, up to one gain per channel."""
+    flat = np.zeros((9, 3))
+    flat[0] = 1.0
+    colour, confidence = unwrap(one_look(light=flat), SIZE)
+    truth = cv2.resize(person(7).albedo, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+    use = uv_grid(SIZE).skin & (confidence > 0.9)
+    assert use.sum() > 5000
+    error = colour[use] / truth[use] - 1
+    assert abs(np.median(error)) < 0.02 and np.quantile(np.abs(error), 0.9) < 0.12
+
+
+def test_confidence_knows_what_was_not_seen():
+    look = one_look(yaw=35.0)
+    _, confidence = unwrap(look, SIZE)
+    skin, u = uv_grid(SIZE).skin, np.arange(SIZE)[None] / SIZE
+    near, far = confidence[skin & (u < 0.35)].mean(), confidence[skin & (u > 0.65)].mean()
+    assert near > far + 0.3, (near, far)  # turned to the left: the right cheek is seen
+    covered = dataclasses.replace(look, matte=np.zeros_like(look.matte))
+    grid = uv_grid(SIZE)
+    from digidouble.schema.mesh import face_model
+
+    assert unwrap(covered, SIZE)[1][grid.triangle < len(face_model().triangles)].max() == 0
+
+
+@pytest.mark.parametrize("side", [0.5, -0.5])
+def test_side_light_is_divided_out(side):
+    """A lamp from one side: the picture's halves differ by a third or more, the albedo's by less than half of that."""
+    look = one_look(light=lit(side))
+    persona = build_persona(capture_of(look), "p", PersonaSettings(atlas_px=SIZE))
+    raw, confidence = unwrap(look, SIZE)
+    where = uv_grid(SIZE).skin & (confidence > 0.3)
+    before, after = side_ratio(raw, where), side_ratio(persona.keys[0].albedo, where)
+    drawn = side_ratio(cv2.resize(person(7).albedo, (SIZE, SIZE)), where)
+    assert abs(before - drawn) > 0.25 and np.sign(before - drawn) == np.sign(side)
+    assert abs(after - drawn) < 0.5 * abs(before - drawn), (before, after, drawn)
+
+
+def test_lights_from_both_sides_give_nearly_the_same_person():
+    a, b = (
+        build_persona(capture_of(one_look(light=lit(x))), "p", PersonaSettings(atlas_px=SIZE))
+        .keys[0]
+        .albedo.astype(float)
+        for x in (0.45, -0.45)
+    )
+    raw_a, raw_b = (unwrap(one_look(light=lit(x)), SIZE)[0].astype(float) for x in (0.45, -0.45))
+    where = uv_grid(SIZE).skin & (unwrap(one_look(), SIZE)[1] > 0.5)
+
+    def apart(x, y):
+        return float(np.abs(np.log((x[where] + 1e-3) / (y[where] + 1e-3))).mean())
+
+    assert apart(a, b) < 0.5 * apart(raw_a, raw_b), (apart(a, b), apart(raw_a, raw_b))
+
+
+def test_a_turned_look_is_completed_without_holes(persona_b):
+    albedo = (
+        build_persona(capture_of(one_look(yaw=35.0)), "p", PersonaSettings(atlas_px=SIZE)).keys[0].albedo.astype(float)
+    )
+    skin = uv_grid(SIZE).skin
+    truth = cv2.resize(person(7).albedo, (SIZE, SIZE))
+    ratio = np.log((albedo[skin] @ LUMA) / (truth[skin] @ LUMA))
+    ratio -= np.median(ratio)
+    assert np.isfinite(ratio).all() and np.quantile(np.abs(ratio), 0.95) < 0.5, np.quantile(np.abs(ratio), 0.95)
+    for key in persona_b.keys:
+        assert key.albedo[uv_grid(key.albedo.shape[0]).covered].astype(float).min() >= 0
+
+
+def test_completion_keeps_what_is_known():
+    rng = np.random.default_rng(0)
+    albedo = rng.uniform(0.2, 0.5, (128, 128, 3)).astype(np.float32)
+    out, confidence = completed(albedo, np.ones((128, 128), np.float32), None)
+    np.testing.assert_allclose(out, albedo, atol=1e-3)
+    assert (confidence == 255).all()
+    assert (mirrored(mirrored(albedo)) == albedo).all()
+
+
+def test_shape_identity_and_views(persona_b):
+    from digidouble.perception.shape import proportions_onto
+
+    truth = person(7).neutral_cm
+    assert 10 * np.linalg.norm(proportions_onto(persona_b.neutral_cm.astype(float), truth) - truth, axis=1).mean() < 2.0
+    assert persona_b.identity @ person(7).identity > 0.99 and len(persona_b.keys) == 4
+    assert [k.view_deg[0] for k in persona_b.keys[1:]] == pytest.approx(
+        [0, 22, -22], abs=4
+    )  # to the subject's left is positive
+    assert 0.02 < persona_b.iris_linear.mean() < 0.6 and (persona_b.skin_linear > 0.02).all()
+
+
+def test_keys_share_one_tone(persona_b):
+    skin = uv_grid(256).skin
+    tones = [np.log(np.median(k.albedo.astype(float)[skin & (k.confidence > 128)], 0)) for k in persona_b.keys]
+    assert np.ptp(tones, axis=0).max() < 0.12
+
+
+@pytest.mark.parametrize(("px", "side"), [(10, 128), (100, 160), (1000, 1472), (9000, 4096)])
+def test_atlas_follows_the_source(px, side):
+    assert atlas_size(px) == side and side % 32 == 0
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a\\b", "a\nb", "x" * 101, "a\0"])
+def test_names_are_plain(name):
+    with pytest.raises(SettingsError):
+        build_persona(capture_of(one_look()), name)
+
+
+@pytest.mark.parametrize("bad", [{"atlas_px": 100}, {"atlas_px": 5000}, {"keys": 0}, {"keys": 65}])
+def test_settings_refuse(bad):
+    with pytest.raises(SettingsError):
+        PersonaSettings(**bad)
+
+
+def test_round_trip_is_bit_exact(persona_b, persona_file, tmp_path):
+    got = load_persona(persona_file)
+    for name in ("neutral_cm", "identity", "iris_linear", "skin_linear"):
+        a, b = getattr(persona_b, name), getattr(got, name)
+        np.testing.assert_array_equal(np.asarray(a, np.float32), b)
+    assert (got.name, got.consent, got.sources) == (persona_b.name, persona_b.consent, persona_b.sources)
+    for a, b in zip(persona_b.keys, got.keys, strict=True):
+        for f in dataclasses.fields(a):
+            x, y = getattr(a, f.name), getattr(b, f.name)
+            assert np.array_equal(x, y), f.name
+    assert save_persona(got, tmp_path / "again.persona").read_bytes() == persona_file.read_bytes()
+    assert got.sha256 == load_persona(tmp_path / "again.persona").sha256 != ""
+
+
+def test_building_twice_gives_the_same(persona_b):
+    again = persona_of(person(7), "b")
+    assert all(
+        (a.albedo == b.albedo).all() and (a.confidence == b.confidence).all()
+        for a, b in zip(persona_b.keys, again.keys, strict=True)
+    )
+
+
+def test_a_persona_without_consent_does_not_open(persona_file, tmp_path):
+    import json
+    import zipfile
+
+    zipfile.ZipFile(persona_file).extractall(tmp_path / "f")
+    manifest = tmp_path / "f" / "manifest.json"
+    raw = json.loads(manifest.read_text())
+    for change in (
+        None,
+        {},
+        {"subject": "x"},
+        raw["facts"]["consent"] | {"extra": 1},
+        raw["facts"]["consent"] | {"expires": "soon"},
+        raw["facts"]["consent"] | {"scope": ["anything"]},
+    ):
+        manifest.write_text(json.dumps(raw | {"facts": raw["facts"] | {"consent": change}}))
+        with pytest.raises(ConsentError):
+            load_persona(tmp_path / "f")
+    del raw["facts"]["consent"]
+    manifest.write_text(json.dumps(raw))
+    with pytest.raises(ConsentError):
+        load_persona(tmp_path / "f")
+
+
+def test_atlases_must_agree_in_size(persona_b):
+    small = dataclasses.replace(persona_b.keys[1], albedo=persona_b.keys[1].albedo[:64, :64])
+    with pytest.raises(DamagedAsset, match="differ in size"):
+        dataclasses.replace(persona_b, keys=(persona_b.keys[0], small))
+    with pytest.raises(DamagedAsset, match="no atlas"):
+        dataclasses.replace(persona_b, keys=())
+
+
+def test_consent_is_judged_by_date_and_purpose():
+    c = consent(expires=date(2030, 6, 1), scope=("film", "demo"))
+    c.check(date(2030, 6, 1), "film")
+    c.check(date(2030, 6, 1))
+    with pytest.raises(ConsentError, match="2030-06-01"):
+        c.check(date(2030, 6, 2), "film")
+    with pytest.raises(ConsentError, match="film, demo, not advertising"):
+        c.check(date(2029, 1, 1), "advertising")

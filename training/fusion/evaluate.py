@@ -1,0 +1,134 @@
+"""Fusion against what needs no network, on people that were never trained on; one relaxed key, as from one source photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from model import FusionNet, rendered
+from pack import EPS, Batch, Pack, blurred, toned
+from torch import Tensor
+
+Method = Callable[[Batch], Tensor]
+"""A batch to display-referred skin [n, 3, 128, 128]; the tone band is set to the truth's afterwards, for every method alike."""
+
+
+def keys_only(b: Batch) -> Tensor:
+    """The key as it is."""
+    return b.keys[:, 0, :3]
+
+
+def expression_ratio(b: Batch) -> Tensor:
+    """The key times the plate's band-limited expression ratio."""
+    return b.keys[:, 0, :3] * torch.exp(b.dynamic[:, 6:7])
+
+
+def network(model: FusionNet) -> Method:
+    """The network's answer."""
+    return lambda b: rendered(b.keys[:, 0, :3], *model(b.keys, b.dynamic, b.facts))
+
+
+def scores(b: Batch, prediction: Tensor, opening: Tensor) -> dict[str, Tensor]:
+    """Per sample: PSNR of skin (openings excluded: the renderer shows the plate there), PSNR with openings, gradient error
+    (mean absolute, log colour, per texel), and sharpness (band energy above half of Nyquist over the truth's)."""
+    log, truth = toned(prediction, b.target, b.weight), torch.log(b.target + EPS)
+    skin = b.weight * (b.weight > 0.4) * (1 - opening)
+    error = ((log.exp() - b.target) ** 2).mean(1, keepdim=True)
+    psnr = lambda w: -10 * torch.log10((error * w).sum((1, 2, 3)) / w.sum((1, 2, 3)) + 1e-7)  # noqa: E731
+    step = lambda x, d: x.diff(dim=d)  # noqa: E731
+    wx, wy = (torch.minimum(skin[..., 1:], skin[..., :-1]), torch.minimum(skin[..., 1:, :], skin[..., :-1, :]))
+    slope = sum(
+        ((step(log, d) - step(truth, d)).abs().mean(1, keepdim=True) * w).sum((1, 2, 3)) / w.sum((1, 2, 3))
+        for d, w in ((-1, wx), (-2, wy))
+    )
+    fine = lambda x: (((x - blurred(x, 1.0)) ** 2).mean(1, keepdim=True) * skin).sum((1, 2, 3))  # noqa: E731
+    return {"psnr": psnr(skin), "psnr_open": psnr(b.weight * (b.weight > 0.4)), "gradient": slope, "sharpness": fine(log) / (fine(truth) + 1e-9)}  # fmt: skip
+
+
+def methods(model: FusionNet) -> dict[str, tuple[Method, str]]:
+    """name -> (method, where the plate's ratio comes from: "other" person in a like expression, "own" frame, or "none")."""
+    net = network(model)
+
+    def without(identity: bool) -> Method:
+        def run(b: Batch) -> Tensor:
+            model.drop_identity, model.drop_dynamic = identity, not identity
+            try:
+                return net(b)
+            finally:
+                model.drop_identity = model.drop_dynamic = False
+
+        return run
+
+    return {
+        "keys": (keys_only, "none"),
+        "ratio": (expression_ratio, "other"),
+        "ratio_own": (expression_ratio, "own"),
+        "fusion": (net, "other"),
+        "fusion_own": (net, "own"),
+        "fusion_geometry": (net, "none"),
+        "no_identity": (without(True), "other"),
+        "no_dynamic": (without(False), "other"),
+    }
+
+
+@torch.no_grad()
+def evaluate(model: FusionNet, pack: Pack, split: str, per_clip: int, keys: int = 1, only: tuple[str, ...] = ()) -> dict[str, dict[str, dict[str, float]]]:
+    """clip (and "all": mean over clips) -> method -> score."""
+    model.eval()
+    targets, chosen = pack.trials(split, per_clip, keys)
+    out: dict[str, dict[str, dict[str, float]]] = {}
+    for name, (method, source) in methods(model).items():
+        if only and name not in only:
+            continue
+        rows: dict[str, list[Tensor]] = {}
+        for t, c in zip(targets.split(64), chosen.split(64), strict=True):
+            ratio = pack.ratio(t if source == "own" else pack.near[t][:, 0]) * (source != "none")
+            b = pack.compose(t, c, ratio)
+            for key, value in scores(b, method(b), pack.opening).items():
+                rows.setdefault(key, []).append(value)
+        values = {k: torch.cat(v).float().cpu().numpy() for k, v in rows.items()}
+        clip = pack.clip[targets].cpu().numpy()
+        for c in np.unique(clip):
+            out.setdefault(pack.clips[c], {})[name] = {k: float(v[clip == c].mean()) for k, v in values.items()}
+        out.setdefault("all", {})[name] = {
+            k: float(np.mean([out[pack.clips[c]][name][k] for c in np.unique(clip)])) for k in values
+        }
+    model.train()
+    return out
+
+
+@torch.no_grad()
+def sheet(model: FusionNet, pack: Pack, split: str, per_clip: int = 2) -> np.ndarray:
+    """Rows: key, key toned, ratio (other person), fusion, truth, gain; one column a trial. BGR."""
+    model.eval()
+    targets, chosen = pack.trials(split, per_clip)
+    b = pack.compose(targets, chosen, pack.ratio(pack.near[targets][:, 0]))
+    gain, flow, bias = model(b.keys, b.dynamic, b.facts)
+    tone = lambda x: (toned(x, b.target, b.weight).exp() - EPS).clamp(0, 1)  # noqa: E731
+    look = [b.keys[:, 0, :3], tone(keys_only(b)), tone(expression_ratio(b)), tone(rendered(b.keys[:, 0, :3], gain, flow, bias)), b.target, 0.5 + gain]
+    shown = torch.stack([x * pack.covered for x in look]).float()
+    picture = shown.permute(0, 3, 1, 4, 2).reshape(len(look) * 128, -1, 3)
+    model.train()
+    return (picture.clamp(0, 1) * 255).cpu().numpy().astype(np.uint8)[..., ::-1].copy()
+
+
+@torch.no_grad()
+def attention_sheet(model: FusionNet, pack: Pack, split: str = "test") -> np.ndarray:
+    """Where dynamic queries (left mouth corner, brow, cheek, chin: marked) look among the key's patches; last layer, mean of heads. BGR."""
+    model.eval()
+    targets, chosen = pack.trials(split, 1)
+    b = pack.compose(targets, chosen, pack.ratio(pack.near[targets][:, 0]))
+    maps: list[Tensor] = []
+    model(b.keys, b.dynamic, b.facts, maps)
+    seen = torch.stack(maps).mean((0, 2)).reshape(len(targets), 16, 16, 16, 16)
+    columns = []
+    for row, column in ((11, 6), (4, 8), (9, 4), (14, 8)):
+        heat = seen[:, row, column]
+        heat = (heat / heat.amax((1, 2), keepdim=True)).repeat_interleave(8, 1).repeat_interleave(8, 2)
+        picture = b.keys[:, 0, :3] * (0.25 + 0.75 * heat[:, None])
+        picture[:, :, row * 8 : row * 8 + 8, column * 8 : column * 8 + 8] = torch.tensor([0.1, 0.9, 0.2], device=picture.device)[:, None, None]  # fmt: skip
+        columns.append(picture)
+    model.train()
+    shown = torch.stack(columns).permute(0, 3, 1, 4, 2).reshape(4 * 128, -1, 3)
+    return (shown.clamp(0, 1) * 255).cpu().numpy().astype(np.uint8)[..., ::-1].copy()
