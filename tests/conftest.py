@@ -21,8 +21,9 @@ def talk():
 @pytest.fixture(scope="session")
 def talk_perf(talk, tmp_path_factory) -> Path:
     """Its performance, analysed with truth and noise in place of networks."""
-    from digidouble.performance import analyse
     from synthetic import TruthPerceiver
+
+    from digidouble.performance import analyse
 
     return analyse(talk.footage(), tmp_path_factory.mktemp("talk") / "talk.perf", perceiver=TruthPerceiver(talk, 0.4))
 
@@ -30,7 +31,7 @@ def talk_perf(talk, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def persona_b():
     """A persona of another person, from three looks under even light."""
-    from scenes import persona_of, person
+    from scenes import person, persona_of
 
     return persona_of(person(7), "b")
 

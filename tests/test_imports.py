@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "digidouble"
 STAGES = {"capture", "persona", "performance", "render", "refine", "composite", "deliver"}
 # Lower numbers may not import higher ones; design, section 1.
 LAYERS = {"errors": 0, "schema": 1, "weights": 2, "assets": 2, "footage": 3, "perception": 3}
-LAYERS |= dict.fromkeys(STAGES, 4) | {"pipeline": 5, "farm": 6, "app": 7, "bench": 7}
+LAYERS |= dict.fromkeys(STAGES, 4) | {"pipeline": 5, "farm": 6, "bench": 7, "app": 8}
 HEAVY = ("torch", "onnx", "onnxruntime", "cv2", "numba", "av", "numpy", "PIL", "scenedetect", "typer", "ray", "gradio")
 PUBLIC = {
     "CaptureSettings", "Consent", "DeliveredFiles", "DeliverySettings", "DigidoubleError", "Footage", "FootageSettings",

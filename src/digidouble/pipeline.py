@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import date
 
+import numpy as np
+
 from digidouble.composite import composite, hold_out
 from digidouble.errors import CastingError
 from digidouble.refine import add_grain, match_sharpness, motion_blur
@@ -61,13 +63,13 @@ def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | No
         if shown <= 0:
             continue
         points = place(cast, frame.index)
-        roi = layer_roi(points, frame.size_wh)
+        row = track.row(frame.index)
+        roi = layer_roi(points, frame.size_wh, float(np.hypot(*track.motion_px[row])))
         if roi.empty:
             continue
         clock.lap("place")
         plate = linear_from_frame(frame, roi)
         clock.lap("convert")
-        row = track.row(frame.index)
         layer = draw(cast, frame.index, plate, roi, points)
         clock.lap("draw")
         if cast.look.detail_match:

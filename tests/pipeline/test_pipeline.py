@@ -151,10 +151,6 @@ def test_the_rim_has_no_step(talk, casts, i):
     assert np.quantile(np.abs(a - b)[rim], 0.98) < 0.05
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="facing_weight takes alpha to 0 along the nose's contour over the cheek: the plate shows in a line",
-)
 def test_no_line_of_the_plate_inside_the_double(talk, casts):
     for i in (8, 30):
         alpha = whole_alpha(render_frame(casts, talk.frames[i])[1][0])

@@ -58,9 +58,6 @@ def test_side_of_the_light(direction, yaw):
     assert angle < 12, angle
 
 
-@pytest.mark.xfail(
-    strict=True, reason="RIDGE on the frontal term bends directions sideways by up to 28 degrees; see the report"
-)
 def test_light_direction_within_eight_degrees():
     angles = [
         np.degrees(np.arccos(np.clip(found_direction(d, yaw) @ d / np.linalg.norm(d), -1, 1)))

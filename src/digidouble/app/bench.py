@@ -13,6 +13,7 @@ from digidouble.app.show import Show
 from digidouble.errors import SettingsError
 
 if TYPE_CHECKING:
+    from digidouble.bench.material import Clip, Pair
     from digidouble.bench.protocol import Protocol
     from digidouble.bench.report import BenchReport
 
@@ -35,9 +36,14 @@ QUICK_FRAMES, QUICK_PAIRS = 40, 2
 Clips = Annotated[
     list[Path], typer.Option("--clips", metavar="DIR|FILE", help="Movies, or folders of movies; may be repeated.")
 ]
-Json = Annotated[Path, typer.Option("--report", "--json", metavar="FILE", help="The report to write; a contact sheet and what was measured so far lie beside it.")]  # fmt: skip
+Json = Annotated[
+    Path, typer.Option("--json", metavar="FILE", help="Report to write; a contact sheet and all that was measured so far lie beside it.")
+]  # fmt: skip
 Quick = Annotated[bool, typer.Option("--quick", help="Few, short clips: under five minutes on two idle cores.")]
-PairOption = Annotated[list[str] | None, typer.Option("--pair", metavar="PERSONA:PLATE", help="Measure these pairs of clip names only; may be repeated.")]  # fmt: skip
+PairOption = Annotated[
+    list[str] | None,
+    typer.Option("--pair", metavar="PERSONA:PLATE", help="Measure these pairs of clip names only; may be repeated."),
+]
 Frames = Annotated[int, typer.Option("--frames", min=24, max=2000, help="Longest excerpt of a plate.")]
 Threads = Annotated[
     int, typer.Option("--threads", min=0, max=256, help="Workers and threads; 0 takes the machine's cores.")
@@ -99,7 +105,7 @@ def _run(
         raise typer.Exit(1)
 
 
-def _named(texts: list[str], clips: dict[str, object]) -> list:
+def _named(texts: list[str], clips: dict[str, Clip]) -> list[Pair]:
     from digidouble.bench.material import Pair
 
     out = []

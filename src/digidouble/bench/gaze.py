@@ -26,8 +26,9 @@ def pupil_px(gray: UInt8[np.ndarray, "h w"], eye: Float[np.ndarray, "6 2"]) -> F
     across = float(np.linalg.norm(eye[0] - eye[3]))
     if across < 8 or lids < OPEN * across:
         return np.full(2, np.nan)
-    x0, y0 = np.floor(low - [0.05 * width, 0.25 * height]).astype(int)
-    x1, y1 = np.ceil(high + [0.05 * width, 0.25 * height]).astype(int) + 1
+    margin = np.array([0.05 * width, 0.25 * height])
+    x0, y0 = np.floor(low - margin).astype(int)
+    x1, y1 = np.ceil(high + margin).astype(int) + 1
     if x0 < 0 or y0 < 0 or x1 > gray.shape[1] or y1 > gray.shape[0]:
         return np.full(2, np.nan)
     scale = PATCH_W / (x1 - x0)

@@ -14,6 +14,7 @@ from datetime import date
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -41,7 +42,7 @@ MAX_FRAMES, MAX_CAPTURE_FRAMES, MAX_HELD_OUT = 150, 120, 48
 CONSENT = Consent(
     "a person of the bench", "the bench", ("research",), date(2999, 1, 1), "measurement only; nothing is published"
 )
-MOVIES = frozenset(".mp4 .mov .m4v .mkv .webm .mpg .mpeg .avi".split())
+MOVIES = frozenset({".mp4", ".mov", ".m4v", ".mkv", ".webm", ".mpg", ".mpeg", ".avi"})
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,14 @@ def write_movie(frames: Iterator[Frame], rate: Fraction, out: Path, codec: str, 
         UnreadableMedia: there was no frame.
     """
     import av
+    from av.video.stream import VideoStream
 
     partial = finished(out)
     with av.open(str(partial), "w") as movie:
-        stream = None
+        stream: VideoStream | None = None
         for index, frame in enumerate(frames):
             if stream is None:
-                stream = movie.add_stream(codec, rate=rate, options=options)
+                stream = cast(VideoStream, movie.add_stream(codec, rate=rate, options=options))
                 stream.width, stream.height = frame.size_wh
                 stream.pix_fmt = frame.layout.name
                 tags = stream.codec_context

@@ -65,7 +65,7 @@ def save(path: Path, value: Watched | Seen) -> None:
     """Arrays as .npz, under its name only when complete."""
     partial = finished(path)
     with partial.open("wb") as f:
-        np.savez(f, **{k.name: np.asarray(getattr(value, k.name)) for k in fields(value)})
+        np.savez(f, allow_pickle=False, **{k.name: np.asarray(getattr(value, k.name)) for k in fields(value)})
     partial.replace(path)
 
 
@@ -102,7 +102,8 @@ def watch(frames: Iterable[Rgb8], landmarker: Landmarker, where: str) -> Watched
 
 def remeasured(rgb8: Rgb8) -> Rgb8:
     """The same picture through JPEG at quality 85."""
-    return cv2.imdecode(cv2.imencode(".jpg", rgb8, [cv2.IMWRITE_JPEG_QUALITY, 85])[1], cv2.IMREAD_COLOR)
+    decoded = cv2.imdecode(cv2.imencode(".jpg", rgb8[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1], cv2.IMREAD_COLOR)
+    return np.ascontiguousarray(np.asarray(decoded)[..., ::-1])
 
 
 class Window:

@@ -143,7 +143,7 @@ class FaceFollower:
         # dlib's boxes run from the brows to just below the lips and are square.
         core = self._points[17:]
         centre, side = (core.min(0) + core.max(0)) / 2, width
-        centre = centre + [0, 0.03 * side]
+        centre[1] += 0.03 * side
         return (
             float(centre[0] - side / 2), float(centre[1] - side / 2), float(centre[0] + side / 2), float(centre[1] + side / 2),
         )  # fmt: skip

@@ -26,7 +26,6 @@ from digidouble.bench.report import BenchReport, definitions, write_report
 from digidouble.bench.workshop import Workshop
 from digidouble.errors import DigidoubleError, OutputError
 
-# Speed first: nothing measured before has warmed or filled the machine, and a person who waits sees it soonest.
 PROTOCOLS: tuple[Protocol, ...] = (
     SPEED, MULTITRACK, IDENTITY, EXPRESSION, POSE, GAZE, FLICKER, PERSONA, LIGHTING, ROUNDTRIP,
 )  # fmt: skip
@@ -60,10 +59,7 @@ def run(
     except OSError as e:
         raise OutputError(f"{out}: cannot be written ({e.strerror or e}); choose a folder you may write to") from e
     todo = [(p, item) for p in chosen for item in p.items(shop, scope)]
-    # Pair by pair, so that a plate's flow and the frames just rendered serve all protocols that look at them.
-    todo.sort(key=lambda t: (0, chosen.index(t[0])) if t[0].name in ("speed", "multitrack") else (1, 0))
-    if pairs := [p.name for p in scope.pairs]:
-        todo.sort(key=lambda t: 0 if t[0].name in ("speed", "multitrack") else 1 + pairs.index(t[1]) if t[1] in pairs and t[0].name != "roundtrip" else 10**6)  # fmt: skip
+    todo.sort(key=lambda t: _turn(*t, scope))
     records: dict[str, list[Record]] = {p.name: [] for p in chosen}
     failures: dict[str, dict[str, str]] = {p.name: {} for p in chosen}
     pictures: dict[str, list[tuple[str, Picture]]] = {p.name: [] for p in chosen}
@@ -84,6 +80,14 @@ def run(
     write_report(report, out)
     write_sheet(pictures, out.with_suffix(".png"))
     return report
+
+
+def _turn(p: Protocol, item: str, scope: Scope) -> int:
+    """Timings first, while the machine is cool; then pair by pair, so that a plate's flow serves all protocols that watch it."""
+    if p in (SPEED, MULTITRACK):
+        return -1
+    names = [q.name for q in scope.pairs]
+    return names.index(item) if item in names and p is not ROUNDTRIP else len(names)
 
 
 def _facts(shop: Workshop, scope: Scope) -> dict[str, object]:
@@ -139,7 +143,7 @@ def _kept(p: Protocol, item: str, shop: Workshop, scope: Scope) -> Measured:
 def _read(folder: Path) -> Measured:
     facts = json.loads((folder / "records.json").read_text("utf-8"))
     pictures = tuple(
-        Picture(caption, np.ascontiguousarray(cv2.imread(str(folder / f"{i}.png"))[..., ::-1]))
+        Picture(caption, np.ascontiguousarray(np.asarray(cv2.imread(str(folder / f"{i}.png")))[..., ::-1]))
         for i, caption in enumerate(facts["captions"])
     )
     return Measured(tuple(Record(a, b, n) for a, b, n in facts["records"]), pictures)

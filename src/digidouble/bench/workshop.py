@@ -15,7 +15,17 @@ from digidouble.bench.baselines.classic import Classic
 from digidouble.bench.baselines.paste import Paste, Photograph
 from digidouble.bench.landmarks import channels, poses_deg
 from digidouble.bench.material import (
-    CONSENT, MAX_CAPTURE_FRAMES, MAX_FRAMES, MAX_HELD_OUT, Clip, Pair, code_fingerprint, evenly, excerpt, sha256_of, split_blocks,
+    CONSENT,
+    MAX_CAPTURE_FRAMES,
+    MAX_FRAMES,
+    MAX_HELD_OUT,
+    Clip,
+    Pair,
+    code_fingerprint,
+    evenly,
+    excerpt,
+    sha256_of,
+    split_blocks,
 )  # fmt: skip
 from digidouble.bench.observe import Observer, PlateMotion, Seen, Watched
 from digidouble.errors import NoFace

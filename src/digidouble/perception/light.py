@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 # A face shows one half of the sphere, so order-2 terms are badly determined: the ridge grows with the order.
-RIDGE = np.array([0.0, 0.02, 0.02, 0.02, 0.15, 0.15, 0.15, 0.15, 0.15])
+RIDGE = np.array([0.0, 0.002, 0.002, 0.002, 0.3, 0.3, 0.6, 0.3, 0.3])
 
 
 def harmonics(normals: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 9"]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -27,6 +27,7 @@ from digidouble.schema.mesh import face_model, iris_places
 from digidouble.schema.track import MATTE_SIZE, SKIN_GRID
 
 MIN_SCORE = 0.5
+LONGEST_SLIP = 0.6  # of the face's width between where a face was expected and where it is found
 IDENTITY_LOOKS = 6  # embeddings a tracklet
 JUMP = 0.15  # of the face's width: further than this from where it was heading, a run may have changed faces
 RECORD = np.dtype(
@@ -44,6 +45,7 @@ RECORD = np.dtype(
 )
 
 
+@runtime_checkable
 class Perceiver(Protocol):
     """The networks the first pass needs; tests bring their own."""
 
@@ -170,7 +172,12 @@ class FacePass:
                 continue
             velocity = (points[:, :2].mean(0) - t.points[:, :2].mean(0)).astype(np.float32)
             width = max(float(np.ptp(points[:, 0])), 1.0)
-            moves.append(Move(t, points, score, velocity, float(np.linalg.norm(velocity - t.velocity)) / width))
+            slip = float(np.linalg.norm(velocity - t.velocity)) / width
+            if slip > LONGEST_SLIP:  # this is another face; identity will join the runs if it is not
+                self._end(t)
+                lost = True
+                continue
+            moves.append(Move(t, points, score, velocity, slip))
         for m in self._one_run_a_face(moves):
             m.run.velocity = m.velocity
             self._observe(m.run, frame, rgb8, m.points, m.score)

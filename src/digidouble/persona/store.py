@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -85,9 +86,9 @@ def load_persona(path: Path) -> Persona:
             path / "shape",
         )
         keys = tuple(_key(r, i, *n) for i, n in enumerate(numbers))
-        digest = hashlib.sha256(
-            "".join(f"{n}:{m.sha256}" for n, m in sorted(r.manifest.members.items())).encode()
-        ).hexdigest()
+        stated = json.dumps(facts["consent"], sort_keys=True)
+        members = [f"{n}:{m.sha256}" for n, m in sorted(r.manifest.members.items())]
+        digest = hashlib.sha256("\n".join([stated, *members]).encode()).hexdigest()
     return Persona(name=name, consent=consent, keys=keys, sources=persona_sources, sha256=digest, **shape)
 
 

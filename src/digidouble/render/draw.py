@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int32
 
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.render import kernels
-from digidouble.render.geometry import double_points, facing_weight, feather, opening_weight
+from digidouble.render.geometry import double_points, facing_weight, feather, inside_weight, opening_weight
 from digidouble.render.light import LookSettings, point_gains
 from digidouble.render.plan import CastPlan
 from digidouble.render.tone import chroma_share, with_chroma
@@ -61,9 +61,10 @@ class PreparedCast:
         return PreparedKey(np.ascontiguousarray(atlas), grid * uv_grid(SKIN_GRID).covered[..., None])
 
 
-def layer_roi(points_px: Float[np.ndarray, "478 3"], size_wh: tuple[int, int]) -> Roi:
-    """Region of the plate a mesh can touch."""
-    low, high = np.floor(points_px[:, :2].min(0)) - MARGIN_PX, np.ceil(points_px[:, :2].max(0)) + MARGIN_PX + 1
+def layer_roi(points_px: Float[np.ndarray, "478 3"], size_wh: tuple[int, int], motion_px: float = 0.0) -> Roi:
+    """Region of the plate a mesh can touch when it moves by `motion_px` a frame (motion blur reaches a quarter of that)."""
+    margin = MARGIN_PX + min(int(motion_px / 4) + 1, 32)
+    low, high = np.floor(points_px[:, :2].min(0)) - margin, np.ceil(points_px[:, :2].max(0)) + margin + 1
     big = 1 << 20
     x0, y0, x1, y1 = (int(np.clip(v, -big, big)) for v in (*low, *high))
     return Roi(x0, y0, x1, y1).clipped(size_wh)
@@ -86,7 +87,8 @@ def draw(
     vertex = np.empty((478, 12))
     vertex[:, :2] = model.uv * a.atlas.shape[0]
     vertex[:, 2:5] = gains
-    vertex[:, 5] = feather() * facing_weight(points_px)
+    # Edge-on skin fades towards the oval only: inside, where nose covers cheek, a fade would let the plate through.
+    vertex[:, 5] = feather() * np.maximum(facing_weight(points_px), inside_weight())
     vertex[:, 6] = opening_weight()
     vertex[:, 7:9] = sample.points_px[:, :2] - [roi.x0, roi.y0]
     vertex[:, 9:12] = 1.0
@@ -115,7 +117,13 @@ def draw(
         rgb,
         alpha,
     )
-    return Layer(track.track_id, roi, rgb, alpha, depth, triangle, bary)
+    return Layer(track.track_id, roi, rgb, alpha * soft_contour(triangle), depth, triangle, bary)
+
+
+def soft_contour(triangle: Int32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """0 outside the mesh, 1 from two pixels inside: the contour against the background is not a staircase."""
+    cover = cv2.blur((triangle >= 0).astype(np.float32), (3, 3), borderType=cv2.BORDER_REPLICATE)
+    return np.clip(2 * cover - 1, 0, 1)
 
 
 def iris_gain(persona_iris: Float[np.ndarray, "3"], plate_iris: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:

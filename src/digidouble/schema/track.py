@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -35,6 +35,7 @@ class TrackSample:
     matte_px_from_crop: Float[np.ndarray, "2 3"]
 
 
+@runtime_checkable
 class TrackStore(Protocol):
     """Where a track's samples lie; reading is random access with bounded memory."""
 

@@ -27,7 +27,7 @@ def delaunay(points: Float[np.ndarray, "n 2"]) -> Int[np.ndarray, "t 3"]:
     order: dict[int, int] = {}
     for i, p in enumerate(points - low):
         order.setdefault(plane.insert((float(p[0]), float(p[1]))), i)
-    triangles = plane.getTriangleList().reshape(-1, 3, 2) + low
+    triangles = np.asarray(plane.getTriangleList()).reshape(-1, 3, 2) + low
     near = np.linalg.norm(triangles[:, :, None] - points[None, None], axis=3)
     return near.argmin(2)[near.min(2).max(1) < 0.01]
 

@@ -7,6 +7,7 @@ nothing. The embedder that such a tool also runs per source, detection, alignmen
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -74,14 +75,14 @@ def generator_bytes(side: int, seed: int = 0) -> bytes:
 
     g = _Graph(seed)
     x = g.add("Relu", g.norm(g.conv("picture", 3, WIDTHS[0], 7), WIDTHS[0]))
-    for a, b in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for a, b in pairwise(WIDTHS):
         x = g.add("Relu", g.norm(g.conv(x, a, b, 3, 2), b))
     wide = WIDTHS[-1]
     for _ in range(BLOCKS):
         y = g.add("Relu", g.adain(g.conv(x, wide, wide, 3), "identity", wide))
         x = g.add("Add", x, g.adain(g.conv(y, wide, wide, 3), "identity", wide))
     scales = g.constant(np.array([1, 1, 2, 2], np.float32))
-    for a, b in zip(WIDTHS[::-1], WIDTHS[-2::-1], strict=False):
+    for a, b in pairwise(WIDTHS[::-1]):
         x = g.add("Resize", x, "", scales, mode="linear")
         x = g.add("Relu", g.norm(g.conv(x, a, b, 3), b))
     g.nodes.append(helper.make_node("Tanh", [g.conv(x, WIDTHS[0], 3, 7)], ["swapped"]))
@@ -118,4 +119,4 @@ class OneShot:
     def run(self, picture: Float32[np.ndarray, "1 3 s s"]) -> Float32[np.ndarray, "1 3 s s"]:
         """One face."""
         identity = np.full((1, IDENTITY), IDENTITY**-0.5, np.float32)
-        return self._session.run(None, {"picture": picture, "identity": identity})[0]
+        return np.asarray(self._session.run(None, {"picture": picture, "identity": identity})[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -51,7 +52,7 @@ def _compose(shop: Workshop, clips: list[str], frames: int, out: Path) -> list[f
 
     streams = [shop.pictures(shop.clips[c].path) for c in clips]
     with av.open(str(out), "w") as movie:
-        stream = None
+        stream, widths = None, [0]
         for index, pictures in enumerate(zip(*streams, strict=False)):
             if index == frames:
                 break
@@ -65,7 +66,7 @@ def _compose(shop: Workshop, clips: list[str], frames: int, out: Path) -> list[f
             raise NoFace("the clips of the three-face plate hold no frames")
         movie.mux(stream.encode(None))
     edges = np.cumsum([0, *widths])
-    return [float((a + b) / 2 / edges[-1]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [float((a + b) / 2 / edges[-1]) for a, b in pairwise(edges)]
 
 
 def _tracks(performance: Performance, places: list[float]) -> list[str]:
