@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 RINGS = 16
+TOP = 13  # rings from here on hold only rounding and JPEG noise in the real skin
 LUMA = (0.2126, 0.7152, 0.0722)
 
 
@@ -34,8 +35,8 @@ def unsharp(low: Tensor, scale: float, amount: float) -> Tensor:
 
 
 def distance(spectrum_: Tensor, truth: Tensor, scale: float) -> float:
-    """Mean relative error of the power over the rings the condition does not hold."""
-    band = slice(int(np.ceil(RINGS / scale)), RINGS)
+    """Mean relative error of the power over the rings that the condition does not hold and real skin does."""
+    band = slice(int(np.ceil(RINGS / scale)), TOP)
     return float((spectrum_[band] / truth[band] - 1).abs().mean())
 
 

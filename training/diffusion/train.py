@@ -73,6 +73,9 @@ def train(settings: Settings, bank: Bank, held: Bank, out: Path) -> DetailNet:
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     model = DetailNet().to(device)
+    with torch.no_grad():
+        for k, small in enumerate(SMALL):
+            model.prior.measure(k, bank.batch(2048 if settings.device == "cuda" else 256, small, True).detail)
     average, teacher = copy.deepcopy(model), None
     amounts = {s: best_unsharp(held, s) for s in SMALL}
     optimiser = torch.optim.AdamW(model.parameters(), settings.rate, weight_decay=1e-3, fused=settings.device == "cuda")
@@ -88,10 +91,11 @@ def train(settings: Settings, bank: Bank, held: Bank, out: Path) -> DetailNet:
             model.load_state_dict(average.state_dict())
         p = bank.batch(settings.batch, SMALL[step % len(SMALL)], True)
         noise, goal = torch.randn_like(p.low), p.detail
+        start = model.prior(noise, p.place)
         if teacher is not None:
             with torch.no_grad(), torch.autocast(settings.device, torch.bfloat16, enabled=settings.amp):
                 goal = high_band(teacher.sample(p.low, p.place, noise, settings.teacher_steps).float() / UNIT, p.scale)
-        loss = flow_loss(model, p, noise, goal, settings)
+        loss = flow_loss(model, p, start, goal, settings)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -48,17 +48,17 @@ class Stem(nn.Module):
 
     def __init__(self, inward: int, width: int, dim: int) -> None:
         super().__init__()
-        self.full = Conv(inward, width)
-        self.half = Conv(width, 2 * width, 2)
-        self.quarter = Conv(2 * width, 4 * width, 2)
+        self.fine = Conv(inward, width)
+        self.middle = Conv(width, 2 * width, 2)
+        self.coarse = Conv(2 * width, 4 * width, 2)
         self.patch = nn.Conv2d(4 * width, dim, 2, 2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Tokens [n, 256, dim] and the levels 128, 64, 32."""
-        full = self.full(x)
-        half = self.half(full)
-        quarter = self.quarter(half)
-        return self.patch(quarter).flatten(2).transpose(1, 2), [full, half, quarter]
+        fine = self.fine(x)
+        middle = self.middle(fine)
+        coarse = self.coarse(middle)
+        return self.patch(coarse).flatten(2).transpose(1, 2), [fine, middle, coarse]
 
 
 class Attention(nn.Module):

@@ -125,7 +125,7 @@ def render_shot(
             if result.index in wanted:
                 samples.append(_sample(casts[0], source, result))
             clock.start()
-            writer.write(result)
+            writer.write(result, faces_in(performance, result) if done == 0 else ())
             clock.lap("encode")
             done += 1
             if progress:
@@ -204,6 +204,13 @@ def _put(q: queue.Queue[Frame | BaseException | None], item: BaseException | Non
             return
         except queue.Full:
             continue
+
+
+def faces_in(performance: Performance, frame: Frame) -> list[Roi]:
+    """Where faces are in a frame, for the visible label to keep clear of."""
+    shown = [t for t in performance.tracks if t.shown_at(frame.index) > 0]
+    boxes = [t.sample(frame.index).points_px[:, :2] for t in shown]
+    return [Roi(*(int(v) for v in (*b.min(0), *b.max(0)))) for b in boxes]
 
 
 def _sample_frames(casts: list[PreparedCast], frames: FrameRange, count: int) -> set[int]:

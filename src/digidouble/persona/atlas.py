@@ -32,6 +32,31 @@ def normals_of(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "47
     return vertex_normals(points_px * FLIP_YZ, face_model().triangles).astype(np.float32)
 
 
+def _seen(look: Look, at: Float32[np.ndarray, "s s 2"]) -> Float32[np.ndarray, "s s"]:
+    """The look's matte at texel positions `at`, 0..1."""
+    mx, my = np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1])
+    return cv2.remap(look.matte, mx, my, cv2.INTER_LINEAR).astype(np.float32) / 255
+
+
+def glasses_zone(look: Look, size: int) -> Float32[np.ndarray, "s s"]:
+    """1 around the eyes of somebody who wears glasses, else 0.
+
+    The matte calls spectacle frames "in front of the face". On a source they belong to the person: cut out, they would leave
+    their outline and the reflections of the lenses behind.
+    """
+    m, coarse = face_model(), uv_grid(64)
+    place, hidden = coarse.carried(m.mean_cm), 1 - _seen(look, coarse.carried(look.points_px[:, :2].astype(np.float32)))
+    for side in (-1, 1):
+        eye = np.hypot(place[..., 0] - side * 2.95, 0.8 * place[..., 1])
+        ring, inner = coarse.covered & (eye > 1.2) & (eye < 3.0), coarse.covered & (eye < 0.9)
+        if hidden[ring].mean() < 0.08 or hidden[inner].mean() > 0.4:
+            return np.zeros((size, size), np.float32)
+    place = uv_grid(size).carried(m.mean_cm)
+    x, y = np.abs(place[..., 0]), place[..., 1]
+    zone = np.clip((6.8 - x) / 0.6, 0, 1) * np.clip((y + 3.6) / 0.6, 0, 1) * np.clip((3.4 - y) / 0.5, 0, 1)
+    return (zone * uv_grid(size).covered).astype(np.float32)
+
+
 def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32[np.ndarray, "s s"]]:
     """Scene-linear colour per texel, and confidence 0..1 (facing the camera, inside the picture, nothing in front)."""
     grid = uv_grid(size)
@@ -43,7 +68,7 @@ def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32
     colour = np.clip(colour, 0.8 * low, 1.25 * low + 1e-4)  # cubic ringing stays near the samples
     facing = grid.carried(normals_of(look.points_px)[:, 2:3])[..., 0]
     inside = (mx > 1) & (my > 1) & (mx < w - 2) & (my < h - 2)
-    seen = cv2.remap(look.matte, mx, my, cv2.INTER_LINEAR).astype(np.float32) / 255
+    seen = np.maximum(_seen(look, at), glasses_zone(look, size))
     confidence = grid.covered * inside * np.clip((facing - 0.12) / 0.45, 0, 1) * np.clip(seen * 1.6 - 0.6, 0, 1)
     # Inside the openings there is no surface whose facing could be judged.
     opening = grid.triangle >= len(face_model().triangles)
@@ -92,7 +117,7 @@ def delight(colour: Float32[np.ndarray, "s s 3"], look: Look) -> Float32[np.ndar
 
 
 def skin_likelihood(
-    albedo: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"]
+    albedo: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"], glasses: Float32[np.ndarray, "s s"]
 ) -> Float32[np.ndarray, "s s"]:
     """1 where the colour can be this person's skin, 0 where fringe, cap, collar or background reached into the face.
 
@@ -121,7 +146,7 @@ def skin_likelihood(
     # Shading left in the albedo is grey, so brightness may differ more than hue; a beard, which belongs to the person, more still.
     fits = np.where(height > BEARD_CM, fit(0.14), fit(0.8)).astype(np.float32)
     forehead = np.clip((height - FOREHEAD_CM) / 0.3, 0, 1)
-    judged = np.maximum(np.clip((5.0 - rim) / 0.8, 0, 1), forehead) * _away_from_features(size)
+    judged = np.maximum(np.clip((5.0 - rim) / 0.8, 0, 1), forehead) * _away_from_features(size) * (1 - glasses)
     # Where hair thins out into skin the mixture passes as skin: step back from what was refused.
     k = 2 * max(1, size // 40) + 1
     fits = cv2.erode(fits, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k)))

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32
 from digidouble.errors import SettingsError
 from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
-from digidouble.persona.atlas import atlas_size, completed, delight, low_pass, skin_likelihood, unwrap
+from digidouble.persona.atlas import atlas_size, completed, delight, glasses_zone, low_pass, skin_likelihood, unwrap
 from digidouble.schema.capture import CaptureSet, Look
 from digidouble.schema.mesh import iris_places
 from digidouble.schema.persona import KeyAtlas, Persona
@@ -50,7 +50,9 @@ def build_persona(capture: CaptureSet, name: str, settings: PersonaSettings | No
     size = settings.atlas_px or max(atlas_size(k.face_px) for k in looks)
     raw = [unwrap(k, size) for k in looks]
     lit = [delight(colour, k) for (colour, _), k in zip(raw, looks, strict=True)]
-    confidence = [c * skin_likelihood(a, c) for a, (_, c) in zip(lit, raw, strict=True)]
+    confidence = [
+        c * skin_likelihood(a, c, glasses_zone(k, size)) for a, (_, c), k in zip(lit, raw, looks, strict=True)
+    ]
     albedo = _agreeing(lit, confidence)
     fused, fused_conf = _fused(albedo, confidence, looks)
     full, full_conf = completed(fused, fused_conf, None)

@@ -13,7 +13,7 @@ from digidouble.render import kernels
 from digidouble.render.geometry import double_points, facing_weight, feather, inside_weight, opening_weight
 from digidouble.render.light import LookSettings, point_gains
 from digidouble.render.plan import CastPlan
-from digidouble.render.tone import chroma_share, with_chroma
+from digidouble.render.tone import contrast_share, with_contrast
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
 from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, face_model
@@ -56,8 +56,8 @@ class PreparedCast:
         grid = cv2.resize(atlas, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
         if size < atlas.shape[0]:
             atlas = cv2.resize(atlas, (size, size), interpolation=cv2.INTER_AREA)
-        share = chroma_share(self.plan.track, grid)
-        atlas, grid = with_chroma(atlas, share), with_chroma(grid, share)
+        share = contrast_share(self.plan.track, grid)
+        atlas, grid = with_contrast(atlas, share), with_contrast(grid, share)
         return PreparedKey(np.ascontiguousarray(atlas), grid * uv_grid(SKIN_GRID).covered[..., None])
 
 

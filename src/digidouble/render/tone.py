@@ -1,8 +1,8 @@
-"""Chroma contrast: how much the colour (not the brightness) of skin varies from place to place.
+"""Skin contrast: how much the colour and the brightness of skin vary from place to place.
 
 A source lit by a warm lamp has almost no blue to tell skin tones apart with; relit for a bright plate its blotches would be
-amplified. So the persona's skin keeps its brightness detail, which is identity, and takes no more chroma variation than the
-plate's own skin shows at the same scale.
+amplified. So the persona's skin takes no more chroma variation than the plate's own skin shows at the same scale. Brightness
+detail (wrinkles, moles) is identity: it is only held back where a hard print would look burnt into a soft picture.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.track import SKIN_GRID, FaceTrack
 
 LOOKS = 8  # frames of the track that are asked
-LEAST = 0.25  # share of chroma variation that always stays
+LEAST_CHROMA = 0.25  # share of chroma variation that always stays
+LEAST_LUMA = 0.55  # share of brightness variation that always stays
+FREE_LUMA = 1.6  # times the plate's own brightness variation is nobody's business
 SCALE = 0.07  # of the face's width: what varies more slowly is light, and matched elsewhere
 LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
@@ -29,32 +31,42 @@ def _chroma(linear: Float32[np.ndarray, "s s 3"], floor: float) -> Float32[np.nd
 
 
 def _detail(
-    values: Float32[np.ndarray, "s s 3"], weight: Float32[np.ndarray, "s s"], sigma: float
-) -> Float32[np.ndarray, "s s 3"]:
+    values: Float32[np.ndarray, "s s 4"], weight: Float32[np.ndarray, "s s"], sigma: float
+) -> Float32[np.ndarray, "s s 4"]:
     """What varies faster than `sigma` texels where the weight is, zero elsewhere."""
-    both = cv2.merge([values * weight[..., None], weight])
-    soft = cv2.GaussianBlur(both, (0, 0), sigma)
-    return (values - soft[..., :3] / (soft[..., 3:] + 1e-3)) * weight[..., None]
+    soft = cv2.GaussianBlur(values * weight[..., None], (0, 0), sigma)
+    norm = cv2.GaussianBlur(weight, (0, 0), sigma)
+    return (values - soft / (norm[..., None] + 1e-3)) * weight[..., None]
 
 
-def _spread(linear: Float32[np.ndarray, "g g 3"], weight: Float32[np.ndarray, "g g"]) -> Float[np.ndarray, "3"]:
-    """Standard deviation of chroma detail on the coarse grid."""
-    level = float((linear @ LUMA * weight).sum() / max(float(weight.sum()), 1e-3))
-    d = _detail(_chroma(linear, 0.03 * level + 1e-5), weight, SCALE * SKIN_GRID)
+def _floor(linear: Float32[np.ndarray, "s s 3"], weight: Float32[np.ndarray, "s s"]) -> float:
+    """What is added before a logarithm: 3 % of the skin's mean brightness."""
+    return 0.03 * float((linear @ LUMA * weight).sum() / max(float(weight.sum()), 1e-3)) + 1e-5
+
+
+def _parts(linear: Float32[np.ndarray, "s s 3"], floor: float) -> Float32[np.ndarray, "s s 4"]:
+    """Three chroma channels and log brightness."""
+    return np.dstack([_chroma(linear, floor), np.log(np.maximum(linear @ LUMA, 0) + floor)])
+
+
+def _spread(linear: Float32[np.ndarray, "g g 3"], weight: Float32[np.ndarray, "g g"]) -> Float[np.ndarray, "4"]:
+    """Standard deviation of chroma and brightness detail on the coarse grid."""
+    d = _detail(_parts(linear, _floor(linear, weight)), weight, SCALE * SKIN_GRID)
     return np.sqrt((d**2 * weight[..., None]).sum((0, 1)) / max(float(weight.sum()), 1e-3))
 
 
-def chroma_share(track: FaceTrack, albedo_grid: Float32[np.ndarray, "g g 3"]) -> Float[np.ndarray, "3"]:
-    """Share of the persona's chroma detail to keep per channel, LEAST..1."""
+def contrast_share(track: FaceTrack, albedo_grid: Float32[np.ndarray, "g g 3"]) -> Float[np.ndarray, "4"]:
+    """Share of the persona's skin detail to keep: red, green, blue chroma and brightness; at most 1."""
     shown = np.flatnonzero(track.presence > 0.5)
     if not len(shown):
-        return np.ones(3)
+        return np.ones(4)
     plate = []
     for r in shown[np.linspace(0, len(shown) - 1, min(LOOKS, len(shown))).round().astype(int)]:
         sample = track.sample(track.frames.start + int(r))
         plate.append(_spread(sample.skin_linear.astype(np.float32), sample.skin_weight.astype(np.float32) / 255))
     own = _spread(albedo_grid, uv_grid(SKIN_GRID).skin.astype(np.float32))
-    return np.clip(1.15 * np.median(plate, 0) / np.maximum(own, 1e-4), LEAST, 1)
+    share = np.array([1.15, 1.15, 1.15, FREE_LUMA]) * np.median(plate, 0) / np.maximum(own, 1e-4)
+    return np.clip(share, [LEAST_CHROMA, LEAST_CHROMA, LEAST_CHROMA, LEAST_LUMA], 1)
 
 
 @lru_cache(maxsize=4)
@@ -63,14 +75,15 @@ def _skin_mask(size: int) -> Float32[np.ndarray, "s s"]:
     return cv2.GaussianBlur(uv_grid(size).skin.astype(np.float32), (0, 0), max(size / 100, 1))
 
 
-def with_chroma(atlas: Float32[np.ndarray, "s s 3"], share: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "s s 3"]:
-    """The atlas with its skin's chroma detail scaled; brightness of every texel stays."""
+def with_contrast(atlas: Float32[np.ndarray, "s s 3"], share: Float[np.ndarray, "4"]) -> Float32[np.ndarray, "s s 3"]:
+    """The atlas with its skin's detail scaled; features and slow changes stay as they are."""
     if (share > 0.98).all():
         return atlas
     size = atlas.shape[0]
     mask = _skin_mask(size)
-    level = float((atlas @ LUMA * mask).sum() / max(float(mask.sum()), 1e-3))
-    detail = _detail(_chroma(atlas, 0.03 * level + 1e-5), mask, SCALE * size)
-    out = atlas * np.exp((share - 1).astype(np.float32) * detail * mask[..., None])
-    luma, before = out @ LUMA, atlas @ LUMA
-    return out * (before / np.maximum(luma, 1e-6))[..., None]
+    detail = _detail(_parts(atlas, _floor(atlas, mask)), mask, SCALE * size) * mask[..., None]
+    change = (share - 1).astype(np.float32) * detail
+    out = atlas * np.exp(change[..., :3])
+    # Chroma must not change brightness; brightness then changes all channels alike.
+    same = (atlas @ LUMA) / np.maximum(out @ LUMA, 1e-6)
+    return out * (same * np.exp(change[..., 3]))[..., None]
