@@ -118,7 +118,7 @@ def test_gaze_follows_the_iris(tmp_path):
     points[8:, 0, 468:, 1] -= 0.2 * 9.0
     from dataclasses import replace
 
-    perf, _ = performed(replace(shots, points_px=points), tmp_path, 0.05, smoothing=0)
+    perf, _ = performed(replace(shots, points_px=points), tmp_path, 0.05, smoothing=0.0)
     gaze = perf.tracks[0].gaze_deg
     assert gaze[4:8, 0].mean() - gaze[:4, 0].mean() == pytest.approx(9.6, abs=2.5)
     assert gaze[8:, 1].mean() - gaze[:4, 1].mean() == pytest.approx(9.6, abs=2.5)

@@ -85,8 +85,9 @@ class Attention(nn.Module):
 class Layer(nn.Module):
     """Pre-norm transformer layer; with `cross`, the queries also attend to a context."""
 
-    def __init__(self, dim: int, heads: int, cross: bool) -> None:
+    def __init__(self, dim: int, heads: int, cross: bool, dropout: float) -> None:
         super().__init__()
+        self.drop = nn.Dropout(dropout)
         self.own_norm, self.own = nn.LayerNorm(dim), Attention(dim, heads)
         self.cross_norm, self.cross = (nn.LayerNorm(dim), Attention(dim, heads)) if cross else (None, None)
         self.mlp = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, 3 * dim), nn.GELU(), nn.Linear(3 * dim, dim))
@@ -94,31 +95,31 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, context: Tensor | None = None, want_map: bool = False) -> tuple[Tensor, Tensor | None]:
         """Same shape; the cross-attention map if wanted."""
         normed = self.own_norm(x)
-        x, seen = x + self.own(normed, normed)[0], None
+        x, seen = x + self.drop(self.own(normed, normed)[0]), None
         if self.cross is not None and self.cross_norm is not None and context is not None:
             y, seen = self.cross(self.cross_norm(x), context, want_map)
-            x = x + y
-        return x + self.mlp(x), seen
+            x = x + self.drop(y)
+        return x + self.drop(self.mlp(x)), seen
 
 
 class FusionNet(nn.Module):
     """About 3 M parameters at the default width."""
 
-    def __init__(self, dim: int = 160, heads: int = 5, identity_layers: int = 2, dynamic_layers: int = 4, width: int = 16) -> None:
+    def __init__(self, dim: int = 160, heads: int = 5, identity_layers: int = 2, dynamic_layers: int = 4, width: int = 16, dropout: float = 0.0) -> None:
         super().__init__()
         self.identity_stem, self.dynamic_stem = Stem(9, width, dim), Stem(12, width, dim)
         self.place = nn.Parameter(0.02 * torch.randn(1, SIDE * SIDE, dim))
         self.facts = nn.Sequential(nn.Linear(28, dim), nn.GELU(), nn.Linear(dim, dim))
-        self.identity = nn.ModuleList([Layer(dim, heads, False) for _ in range(identity_layers)])
-        self.dynamic = nn.ModuleList([Layer(dim, heads, True) for _ in range(dynamic_layers)])
+        self.identity = nn.ModuleList([Layer(dim, heads, False, dropout) for _ in range(identity_layers)])
+        self.dynamic = nn.ModuleList([Layer(dim, heads, True, dropout) for _ in range(dynamic_layers)])
         self.identity_norm, self.dynamic_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         w = width
         self.merge = nn.ModuleList([nn.Conv2d(dim, 6 * w, 1), nn.Conv2d(6 * w, 3 * w, 1), nn.Conv2d(3 * w, w, 1)])
         self.skips = nn.ModuleList([nn.Conv2d(8 * w, 6 * w, 1), nn.Conv2d(4 * w, 3 * w, 1), nn.Conv2d(2 * w, w, 1)])
         self.decode = nn.ModuleList([nn.Sequential(Conv(c, c), Conv(c, c)) for c in (6 * w, 3 * w, w)])
+        self.drop = nn.Dropout2d(dropout / 2)
         self.last = nn.Conv2d(w, 8, 3, padding=1)
         nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias if self.last.bias is not None else torch.zeros(1))
         row = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
         self.register_buffer("uv", torch.stack(torch.meshgrid(row, row, indexing="ij"))[None].flip(1), persistent=False)
         self.register_buffer("opening", torch.zeros(1, 1, SIZE, SIZE))
@@ -155,7 +156,7 @@ class FusionNet(nn.Module):
             self.merge, self.skips, self.decode, reversed(skips), reversed(first), strict=True
         ):
             y = functional.interpolate(merge(y), scale_factor=2.0, mode="bilinear")
-            y = decode(y + skip(torch.cat([ours, theirs], 1)))
+            y = decode(y + skip(self.drop(torch.cat([ours, theirs], 1))))
         out = self.last(y)
         gain = 1.2 * torch.tanh(out[:, :3])
         flow = FLOW_TEXELS * torch.tanh(out[:, 3:5] / 2)

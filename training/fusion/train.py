@@ -40,6 +40,7 @@ class Settings:
     seed: int = 1
     ema: float = 0.998
     decay: float = 0.03
+    dropout: float = 0.1
     steps: int = 10**9
 
 
@@ -77,7 +78,7 @@ def train(settings: Settings, pack: Pack, out: Path) -> FusionNet:
     torch.manual_seed(settings.seed)
     torch.backends.cudnn.benchmark = True
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    model = FusionNet().to(device)
+    model = FusionNet(dropout=settings.dropout).to(device)
     model.opening.copy_(pack.opening)
     average, best, best_score = copy.deepcopy(model), copy.deepcopy(model), -np.inf
     plain = [p for p in model.parameters() if p.ndim < 2]
@@ -126,10 +127,13 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, help="overrides the config's time")
+    parser.add_argument("--dropout", type=float, help="overrides the config's dropout")
+    parser.add_argument("--decay", type=float, help="overrides the config's weight decay")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     settings = CONFIGS[args.config]
-    settings = replace(settings, minutes=args.minutes or settings.minutes, seed=args.seed)
+    given = {k: getattr(args, k) for k in ("minutes", "dropout", "decay") if getattr(args, k) is not None}
+    settings = replace(settings, seed=args.seed, **given)
     args.out.mkdir(parents=True, exist_ok=True)
     pack = Pack(args.pack, torch.device(settings.device), settings.seed)
     print(f"fusion pack {len(pack.skin)} rows, {len(pack.people)} people", {k: len(v) for k, v in pack.split.items()}, flush=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -64,6 +64,28 @@ class Run:
     stdout: str
 
 
+# On Linux a child's peak memory counts what its parent held when it was started, so a process of its own, which holds little,
+# starts the one that is measured. Wall time is taken there too. Windows has no `resource`.
+_MEASURE = """
+import json, subprocess, sys, time
+out, err, facts, *command = sys.argv[1:]
+with open(out, "w") as o, open(err, "w") as e:
+    started = time.perf_counter()
+    code = subprocess.call(command, stdout=o, stderr=e)
+    wall = time.perf_counter() - started
+used = {}
+try:
+    import resource
+    r = resource.getrusage(resource.RUSAGE_CHILDREN)
+    unit = 1 if sys.platform == "darwin" else 1024
+    used = {"cpu_s": r.ru_utime + r.ru_stime, "peak_mb": r.ru_maxrss * unit / 1e6}
+except ImportError:
+    pass
+with open(facts, "w") as f:
+    json.dump({"code": code, "wall_s": wall, **used}, f)
+"""
+
+
 def run_digidouble(arguments: list[str], threads: int, scratch: Path) -> Run:
     """Run `python -m digidouble ...` and measure it whole, start-up included. Processor time and peak memory are NaN where
     the system does not tell them (Windows).
@@ -72,22 +94,14 @@ def run_digidouble(arguments: list[str], threads: int, scratch: Path) -> Run:
         DigidoubleError: it failed; the end of what it said is in the message.
     """
     limits = {k: str(threads) for k in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-    command = [sys.executable, "-m", "digidouble", *arguments]
-    # Output goes to files: a pipe nobody reads while we wait for the process could fill and stop it.
-    out_path, err_path = scratch / "stdout.txt", scratch / "stderr.txt"
-    cpu_s = peak_mb = float("nan")
-    with out_path.open("w") as out, err_path.open("w") as err:
-        started = time.perf_counter()
-        child = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **limits})
-        if hasattr(os, "wait4"):
-            _, status, usage = os.wait4(child.pid, 0)
-            child.returncode = os.waitstatus_to_exitcode(status)
-            unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB elsewhere
-            cpu_s, peak_mb = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * unit / 1e6
-        else:
-            child.wait()
-        wall = time.perf_counter() - started
-    if child.returncode:
-        said = err_path.read_text(errors="replace")[-1000:]
-        raise DigidoubleError(f"digidouble {' '.join(arguments)} ended with code {child.returncode}: {said}")
-    return Run(wall, cpu_s, peak_mb, out_path.read_text(errors="replace"))
+    out, err, facts = (scratch / n for n in ("stdout.txt", "stderr.txt", "process.json"))
+    command = [str(out), str(err), str(facts), sys.executable, "-m", "digidouble", *arguments]
+    subprocess.run([sys.executable, "-c", _MEASURE, *command], env={**os.environ, **limits}, check=True)
+    found = json.loads(facts.read_text())
+    if found["code"]:
+        said = err.read_text(errors="replace")[-1000:]
+        raise DigidoubleError(f"digidouble {' '.join(arguments)} ended with code {found['code']}: {said}")
+    nothing = float("nan")
+    return Run(
+        found["wall_s"], found.get("cpu_s", nothing), found.get("peak_mb", nothing), out.read_text(errors="replace")
+    )

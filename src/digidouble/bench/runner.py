@@ -21,7 +21,7 @@ from digidouble.bench.protocols.pairs import EXPRESSION, FLICKER, GAZE, IDENTITY
 from digidouble.bench.protocols.persona import PERSONA
 from digidouble.bench.protocols.roundtrip import ROUNDTRIP
 from digidouble.bench.protocols.speed import SPEED
-from digidouble.bench.referees import fingerprints
+from digidouble.bench.referees import fingerprints, installed
 from digidouble.bench.report import BenchReport, definitions, write_report
 from digidouble.bench.workshop import Workshop
 from digidouble.errors import DigidoubleError, OutputError
@@ -97,7 +97,7 @@ def _facts(shop: Workshop, scope: Scope) -> dict[str, object]:
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "versions": versions(),
         "code": {"bench": code_fingerprint(False), "product": code_fingerprint(True)},
-        "weights": {e.name: e.raw_sha256 for e in registry()}, "referees": fingerprints(),
+        "weights": {e.name: e.raw_sha256 for e in registry()}, "referees": fingerprints() if installed() else {},
         "clips": {n: sha256_of(shop.clips[n].path) for n in names}, "pairs": [p.name for p in scope.pairs],
         "definitions": definitions(shop.frames), "settings": {"quick": scope.quick, "frames": shop.frames, "threads": scope.threads},
     }  # fmt: skip

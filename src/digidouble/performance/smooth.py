@@ -46,7 +46,7 @@ def convolved(x: Float[np.ndarray, "n *c"], kernel: Float[np.ndarray, "k"]) -> F
     return out
 
 
-def smooth_points(points_px: Float[np.ndarray, "n 478 3"], strength: float = 1.0) -> Float[np.ndarray, "n 478 3"]:
+def smooth_points(points_px: Float[np.ndarray, "n 478 3"], strength: float | int = 1.0) -> Float[np.ndarray, "n 478 3"]:
     """Smoothed copy. `strength` scales the assumed noise; 0 returns the input."""
     if strength <= 0 or len(points_px) < 3:
         return points_px.astype(np.float32)

@@ -22,7 +22,7 @@ BEARD_CM = -4.5  # height of the nose's base
 DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highlight, not to be divided by
 
 
-def atlas_size(face_px: float) -> int:
+def atlas_size(face_px: float | int) -> int:
     """Side of the atlas that keeps a source's resolution, a multiple of 32 in 128..4096."""
     return int(np.clip(32 * np.ceil(TEXELS_PER_PX * face_px / 32), 128, 4096))
 
@@ -140,7 +140,7 @@ def skin_likelihood(
     def fit(brightness: float) -> Float32[np.ndarray, "s s"]:
         inverse = np.linalg.inv(spread + brightness**2 * np.ones((3, 3)))
         d2 = np.einsum("rcd,de,rce->rc", x - middle, inverse, x - middle)
-        return np.clip((14 - d2) / 8, 0, 1)
+        return np.clip((14 - d2) / 8, 0, 1).astype(np.float32)
 
     height = grid.carried(face_model().mean_cm[:, 1:2].astype(np.float32))[..., 0]
     # Shading left in the albedo is grey, so brightness may differ more than hue; a beard, which belongs to the person, more still.

@@ -59,8 +59,8 @@ def fitted_gain(
     return (a * b).sum(0) / np.maximum((a * a).sum(0), 1e-9)
 
 
-def _scores(pictures: list[Rgb8], truth: list[Rgb8], masks: list[np.ndarray]) -> dict[str, float]:
-    """Means over frames after the gain is fitted; crops are the frames' own."""
+def _scores(pictures: list[Rgb8], truth: list[Rgb8], masks: list[np.ndarray]) -> tuple[dict[str, float], list[Rgb8]]:
+    """Means over frames after the gain is fitted, and the pictures with that gain."""
     light = [srgb_decode(p.astype(np.float32) / 255) for p in pictures]
     real = [srgb_decode(p.astype(np.float32) / 255) for p in truth]
     gain = fitted_gain(
@@ -68,11 +68,12 @@ def _scores(pictures: list[Rgb8], truth: list[Rgb8], masks: list[np.ndarray]) ->
     )
     shown = [(np.clip(srgb_encode(a * gain.astype(np.float32)), 0, 1) * 255 + 0.5).astype(np.uint8) for a in light]
     triples = list(zip(shown, truth, masks, strict=True))
-    return {
+    scores = {
         "psnr_db": finite_mean([psnr_db(a, b, m) for a, b, m in triples]),
         "ssim": finite_mean([ssim(a, b, m) for a, b, m in triples]),
         "gradient": finite_mean([gradient_error(a, b, m) for a, b, m in triples]),
     }
+    return scores, shown
 
 
 def _drawn(shop: Workshop, name: str, rows: list[int], first: int) -> list[tuple[Rgb8, np.ndarray]]:
@@ -135,11 +136,12 @@ def _measure(shop: Workshop, scope: Scope, item: str) -> Measured:
         skin_mask(watched.landmarks[r].astype(np.float64), t.shape[:2]) & d & w.any(2)
         for r, t, (_, d), w in zip(rows, truth, drawn, warped, strict=True)
     ]
-    ours, theirs = _scores([p for p, _ in drawn], truth, masks), _scores(warped, truth, masks)
+    ours, drawn_lit = _scores([p for p, _ in drawn], truth, masks)
+    theirs, warped_lit = _scores(warped, truth, masks)
     middle = len(rows) // 2
     ys, xs = np.nonzero(masks[middle])
     box = slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
-    show = {"filmed": truth[middle], "digidouble": drawn[middle][0], "nearest-key warp": warped[middle]}
+    show = {"filmed": truth[middle], "digidouble": drawn_lit[middle], "nearest-key warp": warped_lit[middle]}
     pictures = tuple(Picture(f"{k}, {item}", np.ascontiguousarray(v[box])) for k, v in show.items())
     gain = {"over_warp_db": ours["psnr_db"] - theirs["psnr_db"]}
     return Measured((Record(item, "nearest-key warp", theirs), Record(item, "digidouble", ours | gain)), pictures)
