@@ -37,20 +37,20 @@ def high_band(x: Tensor, scale: float) -> Tensor:
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with group norm and a residual; time scales and shifts the second."""
+    """Two 3x3 convolutions and a residual; time scales and shifts between them. No norm: skin detail is small and its size matters."""
 
     def __init__(self, inward: int, outward: int, time: int) -> None:
         super().__init__()
         self.first, self.second = nn.Conv2d(inward, outward, 3, padding=1), nn.Conv2d(outward, outward, 3, padding=1)
-        self.norm, self.norm2 = nn.GroupNorm(8, inward), nn.GroupNorm(8, outward)
+        nn.init.zeros_(self.second.weight)
         self.time = nn.Linear(time, 2 * outward)
         self.same = nn.Conv2d(inward, outward, 1) if inward != outward else nn.Identity()
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Same height and width."""
-        y = self.first(functional.silu(self.norm(x)))
         scale, shift = self.time(t)[..., None, None].chunk(2, 1)
-        return self.same(x) + self.second(functional.silu(self.norm2(y) * (1 + scale) + shift))
+        y = self.first(functional.silu(x))
+        return self.same(x) + self.second(functional.silu(y * (1 + scale) + shift))
 
 
 SCALES = (2.0, 64 / 24, 3.2, 4.0)
@@ -65,44 +65,68 @@ class Prior(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("kernels", torch.zeros(len(SCALES), 3, 3, TAPS, TAPS))
+        self.register_buffer("kernels", torch.zeros(len(SCALES) * 3, 3, TAPS, TAPS))
+        identity = torch.zeros(3, 3, TAPS, TAPS)
+        identity[range(3), range(3), TAPS // 2, TAPS // 2] = 1
+        self.register_buffer("finish", identity.repeat(len(SCALES), 1, 1, 1))
         self.register_buffer("levels", torch.log2(torch.tensor(SCALES)))
 
     @torch.no_grad()
     def measure(self, index: int, detail: Tensor) -> None:
         """Set one scale's kernels from detail [n, 3, s, s] in UNITs."""
-        s = detail.shape[-1]
-        power = (torch.fft.fft2(detail).abs() ** 2).mean((0, 1)) / s**2
-        f = torch.fft.fftfreq(s, device=detail.device)
-        ring = (torch.sqrt(f[:, None] ** 2 + f[None] ** 2) * s).round().long()
-        total = torch.zeros(int(ring.max()) + 1, device=detail.device).index_add_(0, ring.flatten(), power.flatten())
-        smooth = (total / torch.bincount(ring.flatten()))[ring]
-        kernel = torch.fft.fftshift(torch.fft.ifft2(smooth.sqrt()).real)
-        c = s // 2
-        r = TAPS // 2
-        kernel = kernel[c - r : c + r + 1, c - r : c + r + 1]
         flat = detail.transpose(0, 1).flatten(1)
         mix = torch.linalg.cholesky(torch.cov(flat) + 1e-6 * torch.eye(3, device=detail.device))
-        kernel = kernel / kernel.norm()
-        self.kernels[index] = mix[..., None, None] * kernel
+        kernel = isotropic(mean_power(detail))
+        self.kernels[3 * index : 3 * index + 3] = mix[..., None, None] * kernel / kernel.norm()
+
+    @torch.no_grad()
+    def measure_finish(self, index: int, sampled: Tensor, detail: Tensor) -> None:
+        """Set one scale's last filter, so that sampled detail has the mean spectrum of real detail; at most a factor 1.6."""
+        wanted = mean_power(detail), mean_power(sampled)
+        smooth = [torch.fft.fft2(functional.pad(isotropic(w), (0, sampled.shape[-1] - TAPS) * 2)).abs() for w in wanted]
+        response = (smooth[0] / (smooth[1] + 1e-3)).clamp(0.5, 1.6)
+        self.finish[3 * index : 3 * index + 3] = torch.eye(3, device=detail.device)[..., None, None] * isotropic(response**2)
 
     def forward(self, noise: Tensor, place: Tensor) -> Tensor:
-        """Same shape."""
-        level = place[:, 2:3, :1, :1]
-        padded = functional.pad(noise, (TAPS // 2,) * 4, mode="reflect")
-        out = torch.zeros_like(noise)
-        for k in range(len(SCALES)):
-            left = (level - self.levels[k - 1]) / (self.levels[k] - self.levels[k - 1]) if k else torch.ones_like(level)
-            last = k == len(SCALES) - 1
-            right = torch.ones_like(level) if last else (self.levels[k + 1] - level) / (self.levels[k + 1] - self.levels[k])
-            out = out + torch.minimum(left, right).clamp(0, 1) * functional.conv2d(padded, self.kernels[k])
-        return out
+        """Coloured noise, same shape."""
+        return blended(self.kernels, self.levels, noise, place[:, 2:3, :1, :1])
+
+    def finished(self, detail: Tensor, place: Tensor) -> Tensor:
+        """Sampled detail after the last filter, same shape."""
+        return blended(self.finish, self.levels, detail, place[:, 2:3, :1, :1])
+
+
+def blended(kernels: Tensor, levels: Tensor, x: Tensor, level: Tensor) -> Tensor:
+    """x [n, 3, h, w] filtered by the kernels [3 scales, 3, taps, taps] around each sample's log2 scale."""
+    padded = functional.pad(x, (TAPS // 2,) * 4, mode="reflect")
+    out, last = torch.zeros_like(x), len(SCALES) - 1
+    for k in range(len(SCALES)):
+        left = (level - levels[k - 1]) / (levels[k] - levels[k - 1]) if k else torch.ones_like(level)
+        right = torch.ones_like(level) if k == last else (levels[k + 1] - level) / (levels[k + 1] - levels[k])
+        out = out + torch.minimum(left, right).clamp(0, 1) * functional.conv2d(padded, kernels[3 * k : 3 * k + 3])
+    return out
+
+
+def isotropic(power: Tensor) -> Tensor:
+    """[TAPS, TAPS] kernel whose power response is the ring mean of `power` [s, s]."""
+    s = power.shape[-1]
+    f = torch.fft.fftfreq(s, device=power.device)
+    ring = (torch.sqrt(f[:, None] ** 2 + f[None] ** 2) * s).round().long()
+    total = torch.zeros(int(ring.max()) + 1, device=power.device).index_add_(0, ring.flatten(), power.flatten())
+    kernel = torch.fft.fftshift(torch.fft.ifft2((total / torch.bincount(ring.flatten()))[ring].sqrt()).real)
+    c, r = s // 2, TAPS // 2
+    return kernel[c - r : c + r + 1, c - r : c + r + 1]
+
+
+def mean_power(x: Tensor) -> Tensor:
+    """[s, s] mean power spectrum of x [n, 3, s, s]."""
+    return (torch.fft.fft2(x).abs() ** 2).mean((0, 1)) / x.shape[-1] ** 2
 
 
 class DetailNet(nn.Module):
-    """U-Net over h, h/2, h/4, h/8; fully convolutional; about 3 M parameters at the default widths."""
+    """U-Net over h, h/2, h/4, h/8; fully convolutional; about 2 M parameters at the default widths."""
 
-    def __init__(self, widths: tuple[int, int, int, int] = (40, 72, 112, 144), time: int = 96) -> None:
+    def __init__(self, widths: tuple[int, int, int, int] = (48, 64, 96, 128), time: int = 96) -> None:
         super().__init__()
         self.frequencies = 16
         self.prior = Prior()
@@ -141,7 +165,7 @@ class DetailNet(nn.Module):
         for k in range(steps):
             t = torch.full_like(low[:, 0, 0, 0], k / steps)
             x = x + self.velocity(x, low, place, t) / steps
-        return x * UNIT
+        return self.prior.finished(x, place) * UNIT
 
     def forward(self, low: Tensor, place: Tensor, noise: Tensor) -> Tensor:
         """The exported graph: four steps unrolled."""

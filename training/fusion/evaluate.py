@@ -19,6 +19,11 @@ def keys_only(b: Batch) -> Tensor:
     return b.keys[:, 0, :3]
 
 
+def soft_key(b: Batch) -> Tensor:
+    """The key blurred: how much of a gain in PSNR is nothing but missing detail."""
+    return torch.exp(blurred(torch.log(b.keys[:, 0, :3] + EPS), 1.2)) - EPS
+
+
 def expression_ratio(b: Batch) -> Tensor:
     """The key times the plate's band-limited expression ratio."""
     return b.keys[:, 0, :3] * torch.exp(b.dynamic[:, 6:7])
@@ -62,6 +67,7 @@ def methods(model: FusionNet) -> dict[str, tuple[Method, str]]:
 
     return {
         "keys": (keys_only, "none"),
+        "soft_key": (soft_key, "none"),
         "ratio": (expression_ratio, "other"),
         "ratio_own": (expression_ratio, "own"),
         "fusion": (net, "other"),

@@ -3,7 +3,7 @@
 Identity stream: what the persona's key atlases show (skin, how far it was seen, where on the face, and in which expression it
 was taken). Dynamic stream: what the face is to do now (displacement of the mesh from neutral, normals, what the plate's own
 skin does, muscle actions, gaze). Dynamic queries attend to identity keys and values; the decoder turns the answer into a
-log gain (creases, shading of bulges), a residual flow of the key, and a bias that lives in the mouth and eye openings only.
+log gain (creases, shading of bulges; predicted at 64 texels), a residual flow of the key, and a bias that lives in the mouth and eye openings only.
 
 All arrays are 128 x 128 texels of `perception.uvgrid`. Inputs (float32):
     keys     [n, k, 7, 128, 128]  per key: skin, display-referred sRGB 0..1; seen 0..1; displacement of the mesh from the persona's
@@ -54,11 +54,11 @@ class Stem(nn.Module):
         self.patch = nn.Conv2d(4 * width, dim, 2, 2)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Tokens [n, 256, dim] and the levels 128, 64, 32."""
+        """Tokens [n, 256, dim] and the levels 64 and 32."""
         fine = self.fine(x)
         middle = self.middle(fine)
         coarse = self.coarse(middle)
-        return self.patch(coarse).flatten(2).transpose(1, 2), [fine, middle, coarse]
+        return self.patch(coarse).flatten(2).transpose(1, 2), [middle, coarse]
 
 
 class Attention(nn.Module):
@@ -114,12 +114,13 @@ class FusionNet(nn.Module):
         self.dynamic = nn.ModuleList([Layer(dim, heads, True, dropout) for _ in range(dynamic_layers)])
         self.identity_norm, self.dynamic_norm = nn.LayerNorm(dim), nn.LayerNorm(dim)
         w = width
-        self.merge = nn.ModuleList([nn.Conv2d(dim, 6 * w, 1), nn.Conv2d(6 * w, 3 * w, 1), nn.Conv2d(3 * w, w, 1)])
-        self.skips = nn.ModuleList([nn.Conv2d(8 * w, 6 * w, 1), nn.Conv2d(4 * w, 3 * w, 1), nn.Conv2d(2 * w, w, 1)])
-        self.decode = nn.ModuleList([nn.Sequential(Conv(c, c), Conv(c, c)) for c in (6 * w, 3 * w, w)])
+        self.merge = nn.ModuleList([nn.Conv2d(dim, 6 * w, 1), nn.Conv2d(6 * w, 4 * w, 1)])
+        self.skips = nn.ModuleList([nn.Conv2d(8 * w, 6 * w, 1), nn.Conv2d(4 * w, 4 * w, 1)])
+        self.decode = nn.ModuleList([nn.Sequential(Conv(c, c), Conv(c, c)) for c in (6 * w, 4 * w)])
         self.drop = nn.Dropout2d(dropout / 2)
-        self.last = nn.Conv2d(w, 8, 3, padding=1)
+        self.last = nn.Conv2d(4 * w, 8, 3, padding=1)
         nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # pyright: ignore[reportArgumentType]
         row = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
         self.register_buffer("uv", torch.stack(torch.meshgrid(row, row, indexing="ij"))[None].flip(1), persistent=False)
         self.register_buffer("opening", torch.zeros(1, 1, SIZE, SIZE))
@@ -157,7 +158,8 @@ class FusionNet(nn.Module):
         ):
             y = functional.interpolate(merge(y), scale_factor=2.0, mode="bilinear")
             y = decode(y + skip(self.drop(torch.cat([ours, theirs], 1))))
-        out = self.last(y)
+        # Half resolution: a gain that is smooth cannot wash the key's own detail out.
+        out = functional.interpolate(self.last(y), scale_factor=2.0, mode="bilinear")
         gain = 1.2 * torch.tanh(out[:, :3])
         flow = FLOW_TEXELS * torch.tanh(out[:, 3:5] / 2)
         return gain, flow, 0.5 * torch.tanh(out[:, 5:]) * self.opening
@@ -169,5 +171,5 @@ def rendered(skin: Tensor, gain: Tensor, flow: Tensor, bias: Tensor) -> Tensor:
     row = torch.arange(s, device=skin.device, dtype=skin.dtype) + 0.5
     y, x = torch.meshgrid(row, row, indexing="ij")
     at = torch.stack([x + flow[:, 0], y + flow[:, 1]], -1) * (2 / s) - 1
-    warped = functional.grid_sample(skin, at, mode="bilinear", padding_mode="border", align_corners=False)
+    warped = functional.grid_sample(skin, at, mode="bicubic", padding_mode="border", align_corners=False)
     return (warped * torch.exp(gain) + bias).clamp(0, 1.2)

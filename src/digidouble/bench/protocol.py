@@ -56,7 +56,7 @@ class Protocol:
     Attributes:
         shown: numbers in the table, in order. better: +1 where more is better, -1 where less is; others are neutral.
         items: what there is to measure. measure: one of them.
-        summary: how the rows of all items become one row: "mean" over items.
+        targets: number -> what is to be reached, in words.
     """
 
     name: str

@@ -29,7 +29,7 @@ def definitions(frames: int) -> dict[str, str]:
         "crop": f"one rectangle an excerpt: all landmarks, {CROP_MARGIN} of the face's width around them; faces brought down to {CROP_FACE_PX} px, never up",
         "plates": f"the first {frames} frames of a clip, in the plate's own samples, results taken before the encoder and without label",
         "personas": f"up to {MAX_CAPTURE_FRAMES} frames of a clip without blocks {HELD_OUT} of {BLOCKS}, which are held out",
-        "plate row": "the plate again, through JPEG 85 and with the referee's box moved by 2 %: what a perfect double would score",
+        "plate row": "the plate again, through JPEG 85 and with the referee's box moved by 2 %: what a perfect double would score in expression and pose",
     }
 
 

@@ -47,9 +47,12 @@ def glasses_zone(look: Look, size: int) -> Float32[np.ndarray, "s s"]:
     m, coarse = face_model(), uv_grid(64)
     place, hidden = coarse.carried(m.mean_cm), 1 - _seen(look, coarse.carried(look.points_px[:, :2].astype(np.float32)))
     for side in (-1, 1):
-        eye = np.hypot(place[..., 0] - side * 2.95, 0.8 * place[..., 1])
-        ring, inner = coarse.covered & (eye > 1.2) & (eye < 3.0), coarse.covered & (eye < 0.9)
-        if hidden[ring].mean() < 0.08 or hidden[inner].mean() > 0.4:
+        x, y = side * place[..., 0] - 2.95, place[..., 1]
+        eye = np.hypot(x, 0.8 * y)
+        # The lower and inner half of a rim: hair never falls there, and what covers the pupil is no glasses.
+        rim = coarse.covered & (eye > 1.1) & (eye < 2.9) & ((y < -0.5) | ((x < -0.8) & (np.abs(y) < 1.2))) & (x < 1.5)
+        inner = coarse.covered & (eye < 0.9)
+        if hidden[rim].mean() < 0.10 or hidden[inner].mean() > 0.4:
             return np.zeros((size, size), np.float32)
     place = uv_grid(size).carried(m.mean_cm)
     x, y = np.abs(place[..., 0]), place[..., 1]
