@@ -25,8 +25,8 @@ from digidouble.capture.collect import Collector
 from digidouble.capture.settings import CaptureSettings
 from digidouble.errors import DigidoubleError
 from digidouble.footage import open_footage
-from digidouble.performance import load_performance
 from digidouble.perception.uvgrid import uv_grid
+from digidouble.performance import load_performance
 from digidouble.persona.atlas import atlas_size, completed, delight, light_of_look, skin_likelihood, unwrap
 from digidouble.persona.atlas import normals_of as normals_of_points
 from digidouble.schema.capture import Look

@@ -1,6 +1,6 @@
 """Analyse the training clips with the product's own tracker: one `.perf` a clip, skipped when it is there already.
 
-    python training/data/perform.py --clips /work/shared/data/clips --out PERFS [--reuse OTHER_PERFS]
+python training/data/perform.py --clips /work/shared/data/clips --out PERFS [--reuse OTHER_PERFS]
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ class Bank:
         corners = []
         for k, i in enumerate(rows):
             texels = int(z["texels"][i])
-            skin[k, :texels, :texels] = cv2.imdecode(z["pictures"][starts[i] : z["ends"][i]], cv2.IMREAD_COLOR)[..., ::-1]
+            skin[k, :texels, :texels] = cv2.imdecode(z["pictures"][starts[i] : z["ends"][i]], cv2.IMREAD_COLOR)[
+                ..., ::-1
+            ]
             corners.append(seen_corners(z["seen"][i], texels, 96))
         self.device, self.rng = device, torch.Generator(device).manual_seed(seed)
         self.names = [(text["person"][i], text["name"][i]) for i in rows]
@@ -99,6 +101,8 @@ class Bank:
 def seen_corners(seen: np.ndarray, texels: int, margin: int) -> np.ndarray:
     """Top left corners (row, column) of windows of `margin` texels that were seen; on a grid of 4."""
     full = cv2.resize(seen, (texels, texels), interpolation=cv2.INTER_LINEAR).astype(np.float32) / 255
-    mean = cv2.boxFilter((full > 0.5).astype(np.float32), -1, (margin, margin), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT)
+    mean = cv2.boxFilter(
+        (full > 0.5).astype(np.float32), -1, (margin, margin), anchor=(0, 0), borderType=cv2.BORDER_CONSTANT
+    )
     mean[texels - margin :] = mean[:, texels - margin :] = 0
     return np.argwhere(mean[::4, ::4] > SEEN).astype(np.int64) * 4

@@ -63,7 +63,12 @@ def evaluate(model: DetailNet, bank: Bank, amounts: dict[int, float], count: int
             noise = torch.randn(p.low.shape, device=bank.device, generator=rng)
             detail = high_band(model.sample(p.low, p.place, noise), p.scale)
             restored = p.low + detail
-            for key, x in (("real", p.real), ("low", p.low), ("sharp", unsharp(p.low, p.scale, amounts[small])), ("restored", restored)):
+            for key, x in (
+                ("real", p.real),
+                ("low", p.low),
+                ("sharp", unsharp(p.low, p.scale, amounts[small])),
+                ("restored", restored),
+            ):
                 rows[key].append(spectrum(x))
             soft = functional.avg_pool2d(detail, int(2 * p.scale), 1)
             moved.append(soft.abs().mean() * 255)
@@ -91,7 +96,9 @@ def sheet(model: DetailNet, bank: Bank, amounts: dict[int, float], count: int = 
     for small in (SMALL[0], SMALL[-1]):
         bank.rng.manual_seed(21)
         p = bank.batch(count, small, False)
-        detail = high_band(model.sample(p.low, p.place, torch.randn(p.low.shape, device=bank.device, generator=rng)), p.scale)
+        detail = high_band(
+            model.sample(p.low, p.place, torch.randn(p.low.shape, device=bank.device, generator=rng)), p.scale
+        )
         rows += [p.low, unsharp(p.low, p.scale, amounts[small]), p.low + detail, p.real]
     shown = torch.stack(rows).permute(0, 3, 1, 4, 2).reshape(len(rows) * PATCH, -1, 3).clamp(0, 1) ** 0.8
     picture = (shown * 255).cpu().numpy().astype(np.uint8)[..., ::-1]

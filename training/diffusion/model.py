@@ -13,6 +13,8 @@ Output: detail [n, 3, h, w], to be added to `low` after `high_band`.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -85,7 +87,9 @@ class Prior(nn.Module):
         wanted = mean_power(detail), mean_power(sampled)
         smooth = [torch.fft.fft2(functional.pad(isotropic(w), (0, sampled.shape[-1] - TAPS) * 2)).abs() for w in wanted]
         response = (smooth[0] / (smooth[1] + 1e-3)).clamp(0.5, 1.6)
-        self.finish[3 * index : 3 * index + 3] = torch.eye(3, device=detail.device)[..., None, None] * isotropic(response**2)
+        self.finish[3 * index : 3 * index + 3] = torch.eye(3, device=detail.device)[..., None, None] * isotropic(
+            response**2
+        )
 
     def forward(self, noise: Tensor, place: Tensor) -> Tensor:
         """Coloured noise, same shape."""
@@ -133,8 +137,8 @@ class DetailNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(2 * self.frequencies, time), nn.SiLU(), nn.Linear(time, time), nn.SiLU())
         self.stem = nn.Conv2d(13, widths[0], 3, padding=1)
         self.encode = nn.ModuleList([nn.ModuleList([Block(w, w, time), Block(w, w, time)]) for w in widths])
-        self.down = nn.ModuleList([nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)])
-        self.up = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)])
+        self.down = nn.ModuleList([nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths)])
+        self.up = nn.ModuleList([nn.Conv2d(b, a, 1) for a, b in pairwise(widths)])
         self.decode = nn.ModuleList([Block(2 * w, w, time) for w in widths[:-1]])
         self.last = nn.Conv2d(widths[0], 3, 3, padding=1)
         nn.init.zeros_(self.last.weight)

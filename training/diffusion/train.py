@@ -162,9 +162,13 @@ def main() -> None:
     amounts = {s: best_unsharp(held, s) for s in SMALL}
     count = 1024 if settings.device == "cuda" else 8
     found = {"val": evaluate(model, held, amounts, count), "test": evaluate(model, test, amounts, count)}
-    (args.out / "scores.json").write_text(json.dumps(found | {"unsharp": {str(k): v for k, v in amounts.items()}}, indent=1))
+    (args.out / "scores.json").write_text(
+        json.dumps(found | {"unsharp": {str(k): v for k, v in amounts.items()}}, indent=1)
+    )
     for scale, value in found["test"].items():
-        print("detail test", scale, {k: v if isinstance(v, list) else round(v, 4) for k, v in value.items()}, flush=True)
+        print(
+            "detail test", scale, {k: v if isinstance(v, list) else round(v, 4) for k, v in value.items()}, flush=True
+        )
     cv2.imwrite(str(args.out / "sheet_test.jpg"), sheet(model, test, amounts), [cv2.IMWRITE_JPEG_QUALITY, 92])
 
 

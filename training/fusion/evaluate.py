@@ -79,7 +79,9 @@ def methods(model: FusionNet) -> dict[str, tuple[Method, str]]:
 
 
 @torch.no_grad()
-def evaluate(model: FusionNet, pack: Pack, split: str, per_clip: int, keys: int = 1, only: tuple[str, ...] = ()) -> dict[str, dict[str, dict[str, float]]]:
+def evaluate(
+    model: FusionNet, pack: Pack, split: str, per_clip: int, keys: int = 1, only: tuple[str, ...] = ()
+) -> dict[str, dict[str, dict[str, float]]]:
     """clip (and "all": mean over clips) -> method -> score."""
     model.eval()
     targets, chosen = pack.trials(split, per_clip, keys)
@@ -112,7 +114,14 @@ def sheet(model: FusionNet, pack: Pack, split: str, per_clip: int = 2) -> np.nda
     b = pack.compose(targets, chosen, pack.ratio(pack.near[targets][:, 0]))
     gain, flow, bias = model(b.keys, b.dynamic, b.facts)
     tone = lambda x: (toned(x, b.target, b.weight).exp() - EPS).clamp(0, 1)  # noqa: E731
-    look = [b.keys[:, 0, :3], tone(keys_only(b)), tone(expression_ratio(b)), tone(rendered(b.keys[:, 0, :3], gain, flow, bias)), b.target, 0.5 + gain]
+    look = [
+        b.keys[:, 0, :3],
+        tone(keys_only(b)),
+        tone(expression_ratio(b)),
+        tone(rendered(b.keys[:, 0, :3], gain, flow, bias)),
+        b.target,
+        0.5 + gain,
+    ]
     shown = torch.stack([x * pack.covered for x in look]).float()
     picture = shown.permute(0, 3, 1, 4, 2).reshape(len(look) * 128, -1, 3)
     model.train()

@@ -105,7 +105,15 @@ class Layer(nn.Module):
 class FusionNet(nn.Module):
     """About 3 M parameters at the default width."""
 
-    def __init__(self, dim: int = 160, heads: int = 5, identity_layers: int = 2, dynamic_layers: int = 4, width: int = 16, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int = 160,
+        heads: int = 5,
+        identity_layers: int = 2,
+        dynamic_layers: int = 4,
+        width: int = 16,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.identity_stem, self.dynamic_stem = Stem(9, width, dim), Stem(12, width, dim)
         self.place = nn.Parameter(0.02 * torch.randn(1, SIDE * SIDE, dim))
@@ -127,12 +135,16 @@ class FusionNet(nn.Module):
         self.drop_identity = self.drop_dynamic = False
         """For the ablation: tokens and skips of a stream zeroed."""
 
-    def forward(self, keys: Tensor, dynamic: Tensor, facts: Tensor, maps: list[Tensor] | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, keys: Tensor, dynamic: Tensor, facts: Tensor, maps: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """gain, flow, bias. `maps` collects the cross-attention maps."""
         n, k = keys.shape[:2]
         uv = self.uv.expand(n, -1, -1, -1)
         flat = keys.flatten(0, 1)
-        flat = torch.cat([flat[:, :3] * 4 - 2, flat[:, 3:4] * 2 - 1, flat[:, 4:] / CM, self.uv.expand(n * k, -1, -1, -1)], 1)
+        flat = torch.cat(
+            [flat[:, :3] * 4 - 2, flat[:, 3:4] * 2 - 1, flat[:, 4:] / CM, self.uv.expand(n * k, -1, -1, -1)], 1
+        )
         identity, identity_skips = self.identity_stem(flat)
         identity = identity + self.place
         for layer in self.identity:
@@ -167,7 +179,7 @@ class FusionNet(nn.Module):
 
 def rendered(skin: Tensor, gain: Tensor, flow: Tensor, bias: Tensor) -> Tensor:
     """What the outputs do to a key's skin [n, 3, s, s]: warp, gain, bias; display-referred."""
-    n, _, s, _ = skin.shape
+    s = skin.shape[-1]
     row = torch.arange(s, device=skin.device, dtype=skin.dtype) + 0.5
     y, x = torch.meshgrid(row, row, indexing="ij")
     at = torch.stack([x + flow[:, 0], y + flow[:, 1]], -1) * (2 / s) - 1

@@ -80,7 +80,10 @@ class Pack:
         clip = np.array([clips.index(c) for c in text["clip"]])
         self.clips, self.clip = clips, put(clip)
         self.split = {s: put(np.flatnonzero(np.array(text["split"]) == s)) for s in ("train", "val", "test")}
-        first = {int(c): int(np.flatnonzero((clip == c) & (z["number"] == z["number"][clip == c].min()))[0]) for c in set(clip)}
+        first = {
+            int(c): int(np.flatnonzero((clip == c) & (z["number"] == z["number"][clip == c].min()))[0])
+            for c in set(clip)
+        }
         self.neutral = put(np.array([first[int(c)] for c in clip]))
         self.action_mirror, self.action_sign = (put(a) for a in mirrored_actions(text["about"]["actions"]))
         spread = self.actions.std(0).clamp(min=0.05)
@@ -141,13 +144,17 @@ class Pack:
         )
         facts = torch.cat([self.actions[target], self.gaze[target]], 1)
         weight = torch.minimum(self.visible(target), 0.25 + 0.75 * self.visible(keys[:, 0]))
-        return Batch(torch.cat(parts, 1).reshape(n, k, 7, *ratio.shape[-2:]), dynamic, facts, self.picture(target), weight)
+        return Batch(
+            torch.cat(parts, 1).reshape(n, k, 7, *ratio.shape[-2:]), dynamic, facts, self.picture(target), weight
+        )
 
     def training_batch(self, size: int, most_keys: int = 3) -> Batch:
         """Random people, relaxed or random keys, the plate's ratio from somebody else, from a mangled copy, or not at all."""
         draw = lambda *shape: torch.rand(*shape, device=self.device, generator=self.rng)  # noqa: E731
         train = self.split["train"]
-        weight = (1 / torch.bincount(self.person[train]).float().sqrt())[self.person[train]] * (0.1 + self.effort[train])
+        weight = (1 / torch.bincount(self.person[train]).float().sqrt())[self.person[train]] * (
+            0.1 + self.effort[train]
+        )
         target = train[torch.multinomial(weight, size, replacement=True, generator=self.rng)]
         k = 1 if float(draw(1)) < 0.6 else 2 + int(float(draw(1)) * (most_keys - 1))
         same = (self.person[train][None] == self.person[target][:, None]).float()
@@ -198,7 +205,12 @@ class Pack:
             order = mine[self.effort[mine].argsort()]
             loud = order[len(order) // 2 :]
             take = loud[torch.linspace(0, len(loud) - 1, min(per_clip, len(loud)), device=self.device).round().long()]
-            calm = torch.cat([self.neutral[mine[:1]], order[: max(8, keys)][torch.linspace(0, max(7, keys - 1), keys, device=self.device).long()]])[:keys]
+            calm = torch.cat(
+                [
+                    self.neutral[mine[:1]],
+                    order[: max(8, keys)][torch.linspace(0, max(7, keys - 1), keys, device=self.device).long()],
+                ]
+            )[:keys]
             targets.append(take)
             chosen.append(calm.expand(len(take), -1))
         return torch.cat(targets), torch.cat(chosen)

@@ -25,7 +25,6 @@ from model import FusionNet, rendered
 from pack import EPS, Batch, Pack, blurred, low, toned
 from torch import Tensor, nn
 
-
 DETAIL = 1.0  # weight of the amount of detail against its place
 
 
@@ -120,11 +119,19 @@ def train(settings: Settings, pack: Pack, out: Path) -> FusionNet:
         if step % settings.every == 0 or done >= 1:
             value = evaluate(average, pack, "val", 16, only=("keys", "fusion"))["all"]
             score = value["fusion"]["psnr"] - value["keys"]["psnr"]
-            rows.append((step, round(time.perf_counter() - began, 1), float(torch.stack(losses).mean()), score, value["fusion"]["gradient"] / value["keys"]["gradient"], value["fusion"]["sharpness"]))  # fmt: skip
+            slope = value["fusion"]["gradient"] / value["keys"]["gradient"]
+            seconds, mean = round(time.perf_counter() - began, 1), float(torch.stack(losses).mean())
+            rows.append((step, seconds, mean, score, slope, value["fusion"]["sharpness"]))
             losses.clear()
-            print("fusion step %d %.0f s loss %.4f val gain %.3f dB gradient x%.3f sharpness %.2f" % rows[-1], flush=True)
+            print(
+                f"fusion step {step} {seconds} s loss {mean:.4f} val gain {score:.3f} dB gradient x{slope:.3f} "
+                f"sharpness {rows[-1][5]:.2f}",
+                flush=True,
+            )
             with (out / "curve.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([("step", "seconds", "loss", "val_gain_db", "val_gradient", "val_sharpness"), *rows])
+                csv.writer(file).writerows(
+                    [("step", "seconds", "loss", "val_gain_db", "val_gradient", "val_sharpness"), *rows]
+                )
             # A late step must be clearly worse to lose against an early one: three people decide.
             if score > best_score - 0.02:
                 best_score, best = max(score, best_score), copy.deepcopy(average)
@@ -147,7 +154,11 @@ def main() -> None:
     settings = replace(settings, seed=args.seed, **given)
     args.out.mkdir(parents=True, exist_ok=True)
     pack = Pack(args.pack, torch.device(settings.device), settings.seed)
-    print(f"fusion pack {len(pack.skin)} rows, {len(pack.people)} people", {k: len(v) for k, v in pack.split.items()}, flush=True)
+    print(
+        f"fusion pack {len(pack.skin)} rows, {len(pack.people)} people",
+        {k: len(v) for k, v in pack.split.items()},
+        flush=True,
+    )
     model = train(settings, pack, args.out)
     torch.save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}, args.out / "fusion.pt")
     export(model, args.out / "fusion.onnx")

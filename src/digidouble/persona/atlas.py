@@ -169,7 +169,10 @@ def _away_from_features(size: int) -> Float32[np.ndarray, "s s"]:
     for p in points:
         near = np.minimum(near, np.linalg.norm(at - p, axis=-1))
     hole = grid.carried(m.hole_cm[:, None])[..., 0]
-    return (np.clip((near - 0.45) / 0.15, 0, 1) * np.clip((hole - 0.6) / 0.2, 0, 1)).astype(np.float32)
+    # The eye sockets, up to the brows: lids and their shadows are nobody's cheek colour.
+    socket = np.hypot((np.abs(at[..., 0]) - 2.95) / 2.5, (at[..., 1] - 0.6) / 2.0)
+    away = np.clip((near - 0.45) / 0.15, 0, 1) * np.clip((hole - 0.6) / 0.2, 0, 1) * np.clip((socket - 1) / 0.1, 0, 1)
+    return away.astype(np.float32)
 
 
 def mirrored(atlas: np.ndarray) -> np.ndarray:
