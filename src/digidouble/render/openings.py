@@ -21,6 +21,7 @@ MOUTH, LEFT_EYE, RIGHT_EYE = 0, 1, 2
 REACH = 1.15  # of the iris's radius moves as one
 FARTHEST = 1.0  # of the iris's radius: beyond, the sclera between iris and lid would fold
 UPRIGHT = 0.5  # lids hide how high an iris is, so the tracker's height is only half believed
+PLATE_EYES = 0.35  # of the plate's own eye always mixed in, iris on iris: its moisture, catchlight and shadow of the lids
 SHUT_CM = 0.35  # an eye less open than this shows too little of itself to lend it
 GRIN_CM = 0.35  # a mouth less open than this shows no teeth
 
@@ -76,12 +77,12 @@ def look_into(
         # A shut eye has no iris to place, whichever way the tracker thinks it looks: keep what the key shows.
         awake = _ramp(plate_openings_cm[hole], 0.15, 0.4)
         d = d * awake * min(1.0, FARTHEST / max(far, 1e-6))
-        ratio = float(np.clip(plate_openings_cm[hole] / max(float(key.openings_cm[hole]), 0.1), 0.6, 1.25))
+        ratio = float(np.clip(plate_openings_cm[hole] / max(float(key.openings_cm[hole]), 0.1), 0.6, 1.0))
         centre = key.iris_uv[e, :2] + d
         shift[hole] = *(centre * size), REACH * radius * size, *(d * size), ratio
         torn = _ramp(far * awake, FARTHEST, 1.7 * FARTHEST)
         shut = 1 - _ramp(key.openings_cm[hole], SHUT_CM, 1.5 * SHUT_CM)
-        share[hole] = 1 - (1 - torn) * (1 - shut)
+        share[hole] = 1 - (1 - PLATE_EYES) * (1 - torn) * (1 - shut)
     own, now = float(key.openings_cm[MOUTH]), float(plate_openings_cm[MOUTH])
     if own > GRIN_CM and now > 0:
         share[MOUTH] = 1 - _ramp(own / max(now, 0.05), 0.55, 0.85) * (
