@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from digidouble.app.demo import CARPHONE, COLLINS, HOPPER, packaged
+from digidouble.app.demo import COLLINS, HOPPER, packaged
 from digidouble.app.sheets import faces_sheet, persona_sheet
 from digidouble.deliver.labels import read_labels, xmp_packet
 from digidouble.deliver.sheets import contact_sheet
@@ -43,21 +43,24 @@ def main() -> None:
     double = demo / "carphone_as_collins.mp4"
     sheet = persona_sheet(load_persona(demo / "collins.persona"))
     save("persona_sheet.jpg", sheet, demo / "hopper_as_collins.png")
-    with tempfile.TemporaryDirectory() as folder, open_footage(packaged(*CARPHONE)) as plate:
-        performance = load_performance(analyse(plate, Path(folder) / "plate.perf"))
-        save("faces_sheet.jpg", faces_sheet(performance, plate, 8), double)
-        track = performance.tracks[0]
-        frames = [0, 24, 48, 60, 84, 108]
-        rows = []
-        for path in (plate.shot.path, double, demo / "carphone_as_hopper.mp4"):
-            with open_footage(path) as footage:
-                row = []
-                for index in frames:
-                    roi = part_roi(track.sample(index).points_px, "face", plate.shot.size_wh)
-                    row.append(rgb8_from_frame(footage.frame(index))[roi.y0 : roi.y1, roi.x0 : roi.x1])
-                rows.append(row)
-        titles = ["plate", "double of Eileen Collins", "double of Grace Hopper"]
-        save("swap_frames.jpg", contact_sheet(rows, [[f"frame {i}" for i in frames]] * 3, titles, 200), double)
+    # Only public-domain portraits are shown here: the demo's video clip stays out of the repository.
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for plate_key, result in (("hopper", "hopper_as_collins.png"), ("collins", "collins_as_hopper.png")):
+            with open_footage(portraits[plate_key]) as plate, open_footage(demo / result) as double:
+                performance = load_performance(analyse(plate, Path(folder) / f"{plate_key}.perf"))
+                points = performance.tracks[0].sample(0).points_px
+                cells = []
+                for part in ("face", "eyes", "mouth"):
+                    roi = part_roi(points, part, plate.shot.size_wh)
+                    window = (slice(roi.y0, roi.y1), slice(roi.x0, roi.x1))
+                    cells += [rgb8_from_frame(f.frame(0))[window] for f in (plate, double)]
+                rows.append(cells)
+                if plate_key == "hopper":
+                    save("faces_sheet.jpg", faces_sheet(performance, plate, 8), demo / result)
+    captions = [["plate", "double", "its eyes", "double's", "its mouth", "double's"]] * 2
+    titles = ["Collins on Hopper's plate", "Hopper on Collins's plate"]
+    save("swap_frames.jpg", contact_sheet(rows, captions, titles, 200), demo / "hopper_as_collins.png")
     whole = [portraits["collins"], portraits["hopper"], demo / "hopper_as_collins.png", demo / "collins_as_hopper.png"]
     pictures = []
     for path in whole:

@@ -86,6 +86,6 @@ def look_into(
     own, now = float(key.openings_cm[MOUTH]), float(plate_openings_cm[MOUTH])
     if own > GRIN_CM and now > 0:
         share[MOUTH] = 1 - _ramp(own / max(now, 0.05), 0.55, 0.85) * (
-            1 - _ramp(own / max(now, 0.05), 2.0, 4.0)
+            1 - _ramp(own / max(now, 0.05), 1.4, 2.0)
         ) * _ramp(own, GRIN_CM, 2 * GRIN_CM)
     return Openings(share, shift)
