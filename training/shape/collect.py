@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+
 from digidouble.errors import MediaError
 from digidouble.footage import open_footage
 from digidouble.perception.detector import FaceDetector
