@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from digidouble.render.openings import LEFT_EYE, MOUTH, PLATE_EYES, RIGHT_EYE, look_into, opening_of_point, opening_of_triangle
+from digidouble.render.openings import (
+    LEFT_EYE,
+    MOUTH,
+    PLATE_EYES,
+    RIGHT_EYE,
+    look_into,
+    opening_of_point,
+    opening_of_triangle,
+)
 from digidouble.schema.mesh import face_model, iris_uv, openings_cm
 from digidouble.schema.persona import KeyAtlas
 

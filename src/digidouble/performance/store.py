@@ -34,7 +34,7 @@ def shot_facts(shot: Shot) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def shot_from_facts(facts: dict[str, Any], where: Path) -> Shot:
+def shot_from_facts(facts: Any, where: Path) -> Shot:
     """Inverse of `shot_facts`. Raises DamagedAsset."""
     try:
         f = dict(facts)
@@ -123,7 +123,7 @@ def load_performance(path: Path) -> Performance:
     return Performance(shot, tracks, facts["settings"], facts["weights"])
 
 
-def _track(reader: AssetReader, store: PerfStore, facts: dict[str, Any], path: Path) -> FaceTrack:
+def _track(reader: AssetReader, store: PerfStore, facts: Any, path: Path) -> FaceTrack:
     try:
         track_id, weight = int(facts["track_id"]), float(facts["weight"])
         if not 0 <= weight <= 1 or track_id in store.starts:

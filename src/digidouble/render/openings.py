@@ -21,7 +21,9 @@ MOUTH, LEFT_EYE, RIGHT_EYE = 0, 1, 2
 REACH = 1.15  # of the iris's radius moves as one
 FARTHEST = 1.0  # of the iris's radius: beyond, the sclera between iris and lid would fold
 UPRIGHT = 0.5  # lids hide how high an iris is, so the tracker's height is only half believed
-PLATE_EYES = 0.35  # of the plate's own eye always mixed in, iris on iris: its moisture, catchlight and shadow of the lids
+PLATE_EYES = (
+    0.35  # of the plate's own eye always mixed in, iris on iris: its moisture, catchlight and shadow of the lids
+)
 SHUT_CM = 0.35  # an eye less open than this shows too little of itself to lend it
 GRIN_CM = 0.35  # a mouth less open than this shows no teeth
 

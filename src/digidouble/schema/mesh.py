@@ -102,8 +102,8 @@ def _strip(loop: Int[np.ndarray, "n"], points: Float[np.ndarray, "478 3"]) -> li
 
 
 def surface_distance(
-    points: Float[np.ndarray, "478 3"], triangles: Int[np.ndarray, "t 3"], sources: Int[np.ndarray, "n"]
-) -> Float[np.ndarray, "478"]:
+    points: Float[np.ndarray, "p 3"], triangles: Int[np.ndarray, "t 3"], sources: Int[np.ndarray, "n"]
+) -> Float[np.ndarray, " p"]:
     """Shortest way along mesh edges from each point to the nearest source, in the unit of `points` (Dijkstra)."""
     near: dict[int, set[int]] = {}
     for a, b, c in triangles.tolist():
@@ -191,7 +191,7 @@ def iris_uv(points_px: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2 3"]:
     return out
 
 
-def vertex_normals(points: Float[np.ndarray, "478 3"], triangles: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "478 3"]:
+def vertex_normals(points: Float[np.ndarray, "p 3"], triangles: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "p 3"]:
     """Area-weighted unit normals, pointing out of the face in a right-handed frame (head, or px with y and z negated)."""
     p = points[triangles]
     face = np.cross(p[:, 1] - p[:, 0], p[:, 2] - p[:, 0])
