@@ -71,7 +71,9 @@ def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32
     colour = np.clip(colour, 0.8 * low, 1.25 * low + 1e-4)  # cubic ringing stays near the samples
     facing = grid.carried(normals_of(look.points_px)[:, 2:3])[..., 0]
     inside = (mx > 1) & (my > 1) & (mx < w - 2) & (my < h - 2)
-    seen = np.maximum(_seen(look, at), glasses_zone(look, size))
+    # The matte's edge is a pixel of its crop wide; a strand of hair at the edge would be copied to every plate.
+    seen = cv2.erode(_seen(look, at), np.ones((3, 3)), iterations=max(1, size // 80))
+    seen = np.maximum(seen, glasses_zone(look, size))
     confidence = grid.covered * inside * np.clip((facing - 0.12) / 0.45, 0, 1) * np.clip(seen * 1.6 - 0.6, 0, 1)
     # Inside the openings there is no surface whose facing could be judged.
     opening = grid.triangle >= len(face_model().triangles)
