@@ -7,7 +7,6 @@ import pytest
 from synthetic import person, still
 
 from digidouble.render import kernels
-from digidouble.render.openings import opening_of_triangle
 from digidouble.schema.mesh import face_model
 
 M = face_model()
@@ -107,14 +106,7 @@ def test_shade_against_numpy():
     iris = np.array([[*points[468, :2], 4.0], [*points[473, :2], 4.0]])
     iris_gain = np.array([1.5, 0.7, 1.2])
     rgb, alpha = np.empty((h, w, 3), np.float32), np.empty((h, w), np.float32)
-    hole = opening_of_triangle()
-    share = np.array([1.0, 0.0, 0.4])  # mouth the plate's, left eye the atlas's, right eye mixed
-    shift = np.zeros((3, 6))
-    for e, ring in ((1, 473), (2, 468)):
-        shift[e] = *(M.uv[ring] * s), 4.0, 1.5, -0.8, 0.7
-    kernels.shade(
-        index, bary, M.all_triangles, hole, vertex, a, b, 0.3, plate, share, shift, iris, iris_gain, rgb, alpha
-    )
+    kernels.shade(index, bary, M.all_triangles, len(M.triangles), vertex, a, b, 0.3, plate, iris, iris_gain, rgb, alpha)
 
     def bilinear(p, x, y):
         x, y = np.clip(x, 0, p.shape[1] - 1.001), np.clip(y, 0, p.shape[0] - 1.001)
@@ -132,13 +124,8 @@ def test_shade_against_numpy():
     weights = np.concatenate([1 - w12.sum(1, keepdims=True), w12], 1)
     v = (weights[..., None] * vertex[M.all_triangles[t]]).sum(1)
     x = np.clip(v[:, 6], 0, 1)
-    inner = np.where(t < len(M.triangles), x * x * (3 - 2 * x), share[hole[t]])[:, None]
-    tx, ty = v[:, 0] - 0.5, v[:, 1] - 0.5
-    moved = shift[np.maximum(hole[t], 0)] * (hole[t] > 0)[:, None]
-    near = np.clip(2 - np.hypot(tx - moved[:, 0], ty - moved[:, 1]) / np.maximum(moved[:, 2], 1e-9), 0, 1)
-    near = np.where(moved[:, 2] > 0, near * near * (3 - 2 * near), 0)
-    tx, ty = tx - near * moved[:, 3], ty + near * ((moved[:, 5] - 1) * (ty - moved[:, 1]) - moved[:, 4])
-    first, second = bilinear(a, tx, ty), bilinear(b, tx, ty)
+    inner = np.where(t < len(M.triangles), x * x * (3 - 2 * x), 1.0)[:, None]
+    first, second = bilinear(a, v[:, 0] - 0.5, v[:, 1] - 0.5), bilinear(b, v[:, 0] - 0.5, v[:, 1] - 0.5)
     skin = (0.7 * first + 0.3 * second) * v[:, 2:5]
     opening = bilinear(plate, v[:, 7], v[:, 8]) * v[:, 9:12]
     for e in range(2):

@@ -13,7 +13,7 @@ from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.persona.atlas import atlas_size, completed, delight, glasses_zone, low_pass, skin_likelihood, unwrap
 from digidouble.schema.capture import CaptureSet, Look
-from digidouble.schema.mesh import iris_places, iris_uv, openings_cm
+from digidouble.schema.mesh import iris_places
 from digidouble.schema.persona import KeyAtlas, Persona
 
 
@@ -81,17 +81,7 @@ def _key(
     pose, shape = pose_and_shape(look.points_px, neutral)
     actions = actions_of(shape[None], neutral)[0].astype(np.float32)
     view = np.array(pose.euler_deg[:2], np.float32)
-    openings = openings_cm(shape).astype(np.float32)
-    return KeyAtlas(
-        albedo.astype(np.float16),
-        confidence,
-        actions,
-        view,
-        look.face_px,
-        look.source,
-        iris_uv(look.points_px),
-        openings,
-    )
+    return KeyAtlas(albedo.astype(np.float16), confidence, actions, view, look.face_px, look.source)
 
 
 def _agreeing(

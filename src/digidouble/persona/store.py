@@ -49,8 +49,6 @@ def save_persona(persona: Persona, out: Path) -> Path:
                     "confidence": k.confidence,
                     "actions": k.actions.astype(np.float32),
                     "view_deg": k.view_deg.astype(np.float32),
-                    "iris_uv": k.iris_uv.astype(np.float32),
-                    "openings_cm": k.openings_cm.astype(np.float32),
                 },
             )
         return w.finish(facts)
@@ -103,7 +101,7 @@ def _key(r: AssetReader, i: int, face_px: float, source: int) -> KeyAtlas:
         t,
         {
             "albedo": ("float16", (s, s, 3)), "confidence": ("uint8", (s, s)), "actions": ("float32", (len(face_model().action_names),)),
-            "view_deg": ("float32", (2,)), "iris_uv": ("float32", (2, 3)), "openings_cm": ("float32", (3,)),
+            "view_deg": ("float32", (2,)),
         },
         r.path / f"key {i}",
     )  # fmt: skip

@@ -12,12 +12,11 @@ from digidouble.perception.uvgrid import uv_grid
 from digidouble.render import kernels
 from digidouble.render.geometry import double_points, facing_weight, feather, inside_weight, opening_weight
 from digidouble.render.light import LookSettings, point_gains
-from digidouble.render.openings import look_into, opening_of_point, opening_of_triangle
 from digidouble.render.plan import CastPlan
 from digidouble.render.tone import contrast_share, with_contrast
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
-from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, face_model, openings_cm
+from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, face_model
 from digidouble.schema.persona import Persona
 from digidouble.schema.track import SKIN_GRID
 
@@ -90,9 +89,7 @@ def draw(
     vertex[:, 2:5] = gains
     # Edge-on skin fades towards the oval only: inside, where nose covers cheek, a fade would let the plate through.
     vertex[:, 5] = feather() * np.maximum(facing_weight(points_px), inside_weight())
-    opened = openings_cm(track.pose(index).head_from_px(sample.points_px))
-    eyes = look_into(plan.persona.keys[int(plan.key_a[row])], sample.points_px, opened, a.atlas.shape[0])
-    vertex[:, 6] = opening_weight() * eyes.plate_share[opening_of_point()]
+    vertex[:, 6] = opening_weight()
     vertex[:, 7:9] = sample.points_px[:, :2] - [roi.x0, roi.y0]
     vertex[:, 9:12] = 1.0
     local = points_px.astype(np.float64) - [roi.x0, roi.y0, 0]
@@ -109,14 +106,12 @@ def draw(
         triangle,
         bary,
         triangles,
-        opening_of_triangle(),
+        len(model.triangles),
         vertex,
         a.atlas,
         b.atlas,
         mix,
         plate_linear,
-        eyes.plate_share,
-        eyes.shift,
         irises,
         iris_gain(plan.persona.iris_linear, track.iris_linear),
         rgb,

@@ -65,29 +65,10 @@ def _bilinear(picture, x, y, out):
 
 
 @njit(cache=True, nogil=True)
-def shade(
-    index,
-    bary,
-    triangles,
-    opening,
-    vertex,
-    atlas_a,
-    atlas_b,
-    mix,
-    plate,
-    plate_share,
-    shift,
-    iris,
-    iris_gain,
-    rgb,
-    alpha,
-):
+def shade(index, bary, triangles, skin_triangles, vertex, atlas_a, atlas_b, mix, plate, iris, iris_gain, rgb, alpha):
     """Colour and coverage of every covered pixel.
 
-    opening [t]: -1 for skin, 0 mouth, 1 left eye, 2 right eye. plate_share [3]: how far each opening shows the plate's own
-    pixels rather than the atlas. shift [3,6]: in an opening the atlas is read displaced, so that the iris goes where the plate's
-    looks: centre x, y and reach of the displaced disc in texels, displacement x, y, and the ratio of the plate's opening to the
-    key's, by which rows are taken so that a lid covers the iris instead of squashing it. All fade out at twice the reach.
+    The first `skin_triangles` are skin, the rest close the openings.
     vertex [n,12]: u, v (texels), gain r g b, alpha, inner (0 skin .. 1 opening), plate x, plate y, inner gain r g b.
     Skin comes from the atlases (a and b cross-faded by `mix`), openings from the plate itself at the plate's own mesh.
     iris [2,3]: centre x, y and radius in this buffer's pixels; inside, colour is scaled by iris_gain [3].
@@ -108,19 +89,11 @@ def shade(
             for c in range(v.shape[0]):
                 v[c] = w0 * vertex[i, c] + w1 * vertex[j, c] + w2 * vertex[k, c]
             inner = min(max(v[6], 0.0), 1.0)
-            hole = opening[t]
-            inner = inner * inner * (3.0 - 2.0 * inner) if hole < 0 else plate_share[hole]
+            inner = inner * inner * (3.0 - 2.0 * inner) if t < skin_triangles else 1.0
             if inner < 1.0:
-                tx, ty = v[0] - 0.5, v[1] - 0.5
-                if hole >= 0 and shift[hole, 2] > 0.0:
-                    r = np.sqrt((tx - shift[hole, 0]) ** 2 + (ty - shift[hole, 1]) ** 2) / shift[hole, 2]
-                    k = min(max(2.0 - r, 0.0), 1.0)
-                    k = k * k * (3.0 - 2.0 * k)
-                    tx -= k * shift[hole, 3]
-                    ty += k * ((shift[hole, 5] - 1.0) * (ty - shift[hole, 1]) - shift[hole, 4])
-                _bilinear(atlas_a, tx, ty, skin)
+                _bilinear(atlas_a, v[0] - 0.5, v[1] - 0.5, skin)
                 if mix > 0.0:
-                    _bilinear(atlas_b, tx, ty, other)
+                    _bilinear(atlas_b, v[0] - 0.5, v[1] - 0.5, other)
                     for c in range(3):
                         skin[c] += mix * (other[c] - skin[c])
                 for c in range(3):

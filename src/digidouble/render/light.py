@@ -23,7 +23,7 @@ from digidouble.schema.mesh import FLIP_YZ, face_model, vertex_normals
 from digidouble.schema.track import SKIN_GRID, TrackSample
 
 BLUR_TEXELS = 2.2  # of 32 over the face: about 7 % of its width
-RESIDUAL_LIMIT = 0.12  # natural log, inside the face
+RESIDUAL_LIMIT = 0.4
 
 
 @dataclass(frozen=True)

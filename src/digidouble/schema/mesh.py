@@ -169,28 +169,6 @@ def iris_places(points_px: Float[np.ndarray, "478 3"]) -> list[tuple[float, floa
     return out
 
 
-def openings_cm(shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "3"]:
-    """How far mouth, left eye and right eye are open: mean height of the middle of each opening in the head frame."""
-    right, left = (np.mean([shape_cm[u, 1] - shape_cm[low, 1] for u, low in pairs[2:5]]) for pairs in LID_PAIRS)
-    return np.array([shape_cm[[13, 82, 312], 1].mean() - shape_cm[[14, 87, 317], 1].mean(), left, right])
-
-
-def iris_uv(points_px: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2 3"]:
-    """Where the irises of a mesh lie in uv, right then left: u, v, radius.
-
-    The eye's contour is known in pixels and in uv: the affine map between the two (least squares) carries the iris.
-    """
-    m = face_model()
-    out = np.zeros((2, 3), np.float32)
-    for e, (loop, ring) in enumerate(((m.loops["right_eye"], RIGHT_IRIS), (m.loops["left_eye"], LEFT_IRIS))):
-        contour = points_px[loop, :2].astype(np.float64)
-        middle = contour.mean(0)
-        affine, *_ = np.linalg.lstsq(np.c_[contour - middle, np.ones(len(loop))], m.uv[loop], rcond=1e-3)
-        at = np.c_[points_px[ring, :2] - middle, np.ones(len(ring))] @ affine
-        out[e] = *at[0], np.linalg.norm(at[1] - at[3]) / 2
-    return out
-
-
 def vertex_normals(points: Float[np.ndarray, "p 3"], triangles: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "p 3"]:
     """Area-weighted unit normals, pointing out of the face in a right-handed frame (head, or px with y and z negated)."""
     p = points[triangles]

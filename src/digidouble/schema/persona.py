@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 
 import numpy as np
@@ -69,8 +69,6 @@ class KeyAtlas:
         actions: muscle-action coefficients of the moment. view_deg: (yaw, pitch) of the head.
         face_px: width of the face in the source, which bounds the real resolution.
         source: index into `Persona.sources`.
-        iris_uv: where the irises are in this atlas, right then left: u, v, radius (all in uv); radius 0 when unknown.
-        openings_cm: how far mouth, left eye and right eye are open.
     """
 
     albedo: Float[np.ndarray, "s s 3"]
@@ -79,8 +77,6 @@ class KeyAtlas:
     view_deg: Float[np.ndarray, "2"]
     face_px: float
     source: int
-    iris_uv: Float[np.ndarray, "2 3"] = field(default_factory=lambda: np.zeros((2, 3), np.float32))
-    openings_cm: Float[np.ndarray, "3"] = field(default_factory=lambda: np.zeros(3, np.float32))
 
 
 @dataclass(frozen=True)
