@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, UInt8
 from digidouble.perception.light import fit_light, shading
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.capture import Look
-from digidouble.schema.mesh import BROWS, FLIP_YZ, OUTER_LIPS, face_model, vertex_normals
+from digidouble.schema.mesh import BROWS, OUTER_LIPS, camera_normals, face_model
 from digidouble.schema.track import SKIN_GRID
 
 TEXELS_PER_PX = (
@@ -25,11 +25,6 @@ DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highli
 def atlas_size(face_px: float | int) -> int:
     """Side of the atlas that keeps a source's resolution, a multiple of 32 in 128..4096."""
     return int(np.clip(32 * np.ceil(TEXELS_PER_PX * face_px / 32), 128, 4096))
-
-
-def normals_of(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "478 3"]:
-    """Unit normals in camera axes."""
-    return vertex_normals(points_px * FLIP_YZ, face_model().triangles).astype(np.float32)
 
 
 def _seen(look: Look, at: Float32[np.ndarray, "s s 2"]) -> Float32[np.ndarray, "s s"]:
@@ -69,7 +64,7 @@ def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32
     colour = cv2.remap(look.linear, mx, my, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     low = cv2.remap(look.linear, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     colour = np.clip(colour, 0.8 * low, 1.25 * low + 1e-4)  # cubic ringing stays near the samples
-    facing = grid.carried(normals_of(look.points_px)[:, 2:3])[..., 0]
+    facing = grid.carried(camera_normals(look.points_px)[:, 2:3])[..., 0]
     inside = (mx > 1) & (my > 1) & (mx < w - 2) & (my < h - 2)
     # The matte's edge is a pixel of its crop wide; a strand of hair at the edge would be copied to every plate.
     seen = cv2.erode(_seen(look, at), np.ones((3, 3)), iterations=max(1, size // 80))
@@ -88,7 +83,7 @@ def light_of_look(look: Look) -> Float[np.ndarray, "9 3"]:
     use = grid.skin & (confidence > 0.1)
     if use.sum() < 60:
         use = grid.covered
-    n = grid.carried(normals_of(look.points_px))[use]
+    n = grid.carried(camera_normals(look.points_px))[use]
     return fit_light(
         colour[use], n / (np.linalg.norm(n, axis=1, keepdims=True) + 1e-6), np.maximum(confidence[use], 0.05)
     )
@@ -109,7 +104,7 @@ def delight(colour: Float32[np.ndarray, "s s 3"], look: Look) -> Float32[np.ndar
     size = colour.shape[0]
     coarse = 64
     grid = uv_grid(coarse)
-    n = grid.carried(normals_of(look.points_px))
+    n = grid.carried(camera_normals(look.points_px))
     n /= np.linalg.norm(n, axis=-1, keepdims=True) + 1e-6
     lit = shading(light, n)
     weight = grid.covered.astype(np.float32)[..., None]

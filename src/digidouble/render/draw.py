@@ -13,7 +13,7 @@ from digidouble.render import kernels
 from digidouble.render.geometry import double_points, facing_weight, feather, inside_weight, opening_weight
 from digidouble.render.light import LookSettings, point_gains
 from digidouble.render.plan import CastPlan
-from digidouble.render.tone import contrast_share, with_contrast
+from digidouble.render.tone import contrast_share, plate_contrast, with_contrast
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
 from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, face_model
@@ -37,8 +37,8 @@ class PreparedCast:
     def __init__(self, plan: CastPlan, look: LookSettings) -> None:
         self.plan, self.look = plan, look
         used = sorted(set(plan.key_a.tolist()) | set(plan.key_b.tolist()))
-        size = self._size()
-        self.keys = {k: self._prepared(plan.persona, k, size) for k in used}
+        size, plate = self._size(), plate_contrast(plan.track)
+        self.keys = {k: self._prepared(plan.persona, k, size, plate) for k in used}
 
     def _size(self) -> int:
         """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile)."""
@@ -51,12 +51,12 @@ class PreparedCast:
         px_per_cm = float(np.quantile(shown, 0.9)) if len(shown) else float(self.plan.track.px_per_cm.max())
         return int(np.clip(cm_per_uv * px_per_cm / 0.8, 64, 4096))
 
-    def _prepared(self, persona: Persona, key: int, size: int) -> PreparedKey:
+    def _prepared(self, persona: Persona, key: int, size: int, plate: Float[np.ndarray, "4"] | None) -> PreparedKey:
         atlas = persona.keys[key].albedo.astype(np.float32)
         grid = cv2.resize(atlas, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
         if size < atlas.shape[0]:
             atlas = cv2.resize(atlas, (size, size), interpolation=cv2.INTER_AREA)
-        share = contrast_share(self.plan.track, grid)
+        share = contrast_share(plate, grid)
         atlas, grid = with_contrast(atlas, share), with_contrast(grid, share)
         return PreparedKey(np.ascontiguousarray(atlas), grid * uv_grid(SKIN_GRID).covered[..., None])
 

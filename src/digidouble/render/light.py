@@ -19,11 +19,11 @@ from jaxtyping import Float, Float32
 from digidouble.perception.light import shading
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.render.geometry import inside_weight
-from digidouble.schema.mesh import FLIP_YZ, face_model, vertex_normals
+from digidouble.schema.mesh import camera_normals, face_model
 from digidouble.schema.track import SKIN_GRID, TrackSample
 
 BLUR_TEXELS = 2.2  # of 32 over the face: about 7 % of its width
-RESIDUAL_LIMIT = 0.4
+RESIDUAL_LIMIT = 0.4  # natural log, inside the face
 
 
 @dataclass(frozen=True)
@@ -53,11 +53,6 @@ def _vertex_texels() -> tuple[Float32[np.ndarray, "478 1"], Float32[np.ndarray, 
     return at[:, :1].copy(), at[:, 1:].copy()
 
 
-def unit_normals(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "478 3"]:
-    """Normals in camera axes."""
-    return vertex_normals(points_px * FLIP_YZ, face_model().triangles).astype(np.float32)
-
-
 def tone_shift(
     persona_skin: Float[np.ndarray, "3"], plate_skin: Float[np.ndarray, "3"], keep: float
 ) -> Float[np.ndarray, "3"]:
@@ -74,7 +69,7 @@ def point_gains(
 ) -> Float32[np.ndarray, "478 3"]:  # fmt: skip
     """Linear gain of the albedo at every mesh point."""
     grid = uv_grid(SKIN_GRID)
-    lit = shading(light_sh, unit_normals(double_px)).astype(np.float32)
+    lit = shading(light_sh, camera_normals(double_px)).astype(np.float32)
     weight = sample.skin_weight.astype(np.float32) / 255
     plate, persona = np.maximum(sample.skin_linear.astype(np.float32), 0), albedo_grid * grid.carried(lit)
     share = weight[..., None] / max(float(weight.sum()), 1e-3)

@@ -9,6 +9,7 @@ from jaxtyping import Float, Float32, Int32
 
 from digidouble.render.geometry import persona_offset
 from digidouble.schema.persona import Persona
+from digidouble.schema.pose import Pose
 from digidouble.schema.track import FaceTrack
 
 STAY = 1.25  # a new key must be this much nearer than the one in use
@@ -16,7 +17,6 @@ FADE_FRAMES = 8
 HOLD_FRAMES = 6
 VIEW_SCALE_DEG = 25.0  # a turn this large counts like a full-strength expression
 SOFTNESS_COST = 0.3  # per halving (natural log) of the source's face width: soft keys must earn their place
-EFFORT_COST = 1.0  # per unit of mean effort: grimaces must earn theirs
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,6 @@ def choose_keys(
 
 def view_of(track: FaceTrack) -> Float[np.ndarray, "n 2"]:
     """(yaw, pitch) of every row of a track in degrees."""
-    from digidouble.schema.pose import Pose
-
     return np.array([Pose(r, 1.0, np.zeros(3)).euler_deg[:2] for r in track.rotation]).reshape(-1, 2)
 
 

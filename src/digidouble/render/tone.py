@@ -55,17 +55,26 @@ def _spread(linear: Float32[np.ndarray, "g g 3"], weight: Float32[np.ndarray, "g
     return np.sqrt((d**2 * weight[..., None]).sum((0, 1)) / max(float(weight.sum()), 1e-3))
 
 
-def contrast_share(track: FaceTrack, albedo_grid: Float32[np.ndarray, "g g 3"]) -> Float[np.ndarray, "4"]:
-    """Share of the persona's skin detail to keep: red, green, blue chroma and brightness; at most 1."""
+def plate_contrast(track: FaceTrack) -> Float[np.ndarray, "4"] | None:
+    """How much the plate's skin varies in red, green, blue chroma and brightness; None when the face is never shown."""
     shown = np.flatnonzero(track.presence > 0.5)
     if not len(shown):
-        return np.ones(4)
+        return None
     plate = []
     for r in shown[np.linspace(0, len(shown) - 1, min(LOOKS, len(shown))).round().astype(int)]:
         sample = track.sample(track.frames.start + int(r))
         plate.append(_spread(sample.skin_linear.astype(np.float32), sample.skin_weight.astype(np.float32) / 255))
+    return np.median(plate, 0)
+
+
+def contrast_share(
+    plate: Float[np.ndarray, "4"] | None, albedo_grid: Float32[np.ndarray, "g g 3"]
+) -> Float[np.ndarray, "4"]:
+    """Share of the persona's skin detail to keep, in the order of `plate_contrast`; at most 1."""
+    if plate is None:
+        return np.ones(4)
     own = _spread(albedo_grid, uv_grid(SKIN_GRID).skin.astype(np.float32))
-    share = np.array([1.15, 1.15, 1.15, FREE_LUMA]) * np.median(plate, 0) / np.maximum(own, 1e-4)
+    share = np.array([1.15, 1.15, 1.15, FREE_LUMA]) * plate / np.maximum(own, 1e-4)
     return np.clip(share, [LEAST_CHROMA, LEAST_CHROMA, LEAST_CHROMA, LEAST_LUMA], 1)
 
 

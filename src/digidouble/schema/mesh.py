@@ -177,3 +177,8 @@ def vertex_normals(points: Float[np.ndarray, "p 3"], triangles: Int[np.ndarray, 
     for i in range(3):
         np.add.at(out, triangles[:, i], face)
     return out / (np.linalg.norm(out, axis=1, keepdims=True) + 1e-9)
+
+
+def camera_normals(points_px: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
+    """Unit normals of a mesh in pixels, in camera axes: x right, y up, z towards the viewer."""
+    return vertex_normals(points_px * FLIP_YZ, face_model().triangles).astype(np.float32)
