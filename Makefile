@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CODE := src tests
+CODE := src tests training
 
 .PHONY: demo test lint format install constraints clean
 .DELETE_ON_ERROR:

@@ -28,11 +28,10 @@ from digidouble.footage import open_footage
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance import load_performance
 from digidouble.persona.atlas import atlas_size, completed, delight, light_of_look, skin_likelihood, unwrap
-from digidouble.persona.atlas import normals_of as normals_of_points
 from digidouble.schema.capture import Look
 from digidouble.schema.colour import display_rgb8, linear_from_frame, rgb8_from_frame
 from digidouble.schema.frame import Frame, Roi
-from digidouble.schema.mesh import face_model
+from digidouble.schema.mesh import camera_normals, face_model
 from digidouble.schema.track import FaceTrack
 
 SIZE = 128  # texels of the fusion pack
@@ -141,7 +140,7 @@ def add_clip(fusion: Pack, detail: Pack, clip: Clip, folder: Path, perfs: Path) 
             skin, JPEG, person=clip.person, split=clip.split, clip=clip.file, number=number, frame=frame.index,
             seen=cv2.resize(seen, (64, 64), interpolation=cv2.INTER_AREA),
             shift_cm=(shape - track.neutral_cm).astype(np.float16),
-            normals=np.round(127 * normals_of_points(look.points_px)).astype(np.int8),
+            normals=np.round(127 * camera_normals(look.points_px)).astype(np.int8),
             actions=track.actions[row].astype(np.float32), gaze_deg=track.gaze_deg[row].astype(np.float32),
             light_sh=light_of_look(look).astype(np.float32), rotation=track.rotation[row].astype(np.float32),
             sharpness=np.float32(track.sharpness[row]), face_px=np.float32(look.face_px),
