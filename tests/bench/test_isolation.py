@@ -46,9 +46,21 @@ def test_the_product_never_judges_itself():
     """The referees' networks are not those of the product, and the cores measure without the product's perception."""
     for name in ("landmarks", "gaze", "pictures", "statistics", "referees", "protocols/measures", "observe"):
         used = imported(PACKAGE / "bench" / f"{name}.py")
-        assert not any(
-            n.startswith(("digidouble.perception", "digidouble.performance", "digidouble.weights")) for n in used
-        )
+        assert not any(n.startswith(("digidouble.perception", "digidouble.performance")) for n in used)
+        assert name == "referees" or not any(n.startswith("digidouble.weights") for n in used)
+
+
+def test_only_the_bench_asks_for_a_referees_weights():
+    from digidouble.weights import registry
+
+    names = {e.name for e in registry("referee")}
+    for file in PACKAGE.rglob("*.py"):
+        part = file.relative_to(PACKAGE).parts
+        said = {n.value for n in ast.walk(ast.parse(file.read_text("utf-8"))) if isinstance(n, ast.Constant)} & names
+        if part in (("bench", "referees.py"), ("weights", "entries.py")):
+            assert said == names
+        else:
+            assert not said, f"{'/'.join(part)} names {said}"
 
 
 def test_the_command_line_starts_without_the_referees():

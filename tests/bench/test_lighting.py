@@ -25,6 +25,17 @@ def errors(picture: np.ndarray, ball: tuple[Shown, np.ndarray]) -> Errors:
     return light_errors(picture, shown, shown, core, COLD_STREET.key_direction)
 
 
+def test_another_skin_at_the_outline_is_no_error_of_light(ball):
+    """The plate's person is darker and redder than the truth; only a double in another tone than the truth has a seam."""
+    truth, core = ball
+    plate = Shown((truth.linear * np.array([0.8, 0.5, 0.5])).astype(np.float32), truth.face, truth.normals)
+    seams = []
+    for gain in (1.0, 1.2, 1.5):
+        picture = np.where(core[..., None], gain * truth.linear, plate.linear)
+        seams.append(light_errors(picture, truth, plate, core, COLD_STREET.key_direction).seam)
+    assert seams[0] == 0 and 1 < seams[1] < seams[2]
+
+
 def test_the_truth_has_no_error(ball):
     e = errors(ball[0].linear, ball)
     assert (e.angle_deg, e.ratio, e.seam) == pytest.approx((0, 0, 0), abs=1e-3)

@@ -56,6 +56,28 @@ def test_noise_costs_correlation_and_smoothness_in_proportion(moves):
     assert found[2]["error"] == pytest.approx(3 * found[1]["error"], rel=0.01)
 
 
+def test_the_judges_noise_is_taken_out(moves):
+    """Damage of a known share of the movement, under noise on every measurement: the clean error is the share again."""
+    rng = np.random.default_rng(2)
+    long = np.vstack([moves] * 20)
+
+    def measured(truth: np.ndarray, noise: float) -> np.ndarray:
+        return truth + noise * rng.standard_normal(truth.shape)
+
+    mean = long.mean(0)
+    for noise in (0.0, 0.01, 0.02):
+        plate, again = measured(long, noise), measured(long, noise)
+        for kept in (0.9, 0.5):
+            out = measured(mean + kept * (long - mean), noise)
+            assert measures.clean_error(plate, out, again) == pytest.approx(1 - kept, abs=0.03)
+            if noise:
+                assert measures.expression(plate, out)["error"] > 1 - kept + 0.02
+        assert measures.clean_error(plate, again, again) == 0
+    frozen = np.broadcast_to(mean, long.shape)
+    assert measures.clean_error(long, frozen, long) == pytest.approx(1)
+    assert np.isnan(measures.clean_error(np.zeros((20, 7)), moves[:20], moves[:20]))
+
+
 def test_still_channels_are_not_judged(moves):
     still = moves.copy()
     still[:, 3:] = 0.2

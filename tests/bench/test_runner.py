@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from digidouble.bench.material import Clip, Pair
-from digidouble.bench.protocol import Measured, Picture, Protocol, Record, Scope
-from digidouble.bench.report import read_report
+from digidouble.bench.protocol import QUALITIES, Case, Measured, Picture, Protocol, Record, Scope
+from digidouble.bench.report import BenchReport, read_report, worst_table
 from digidouble.bench.runner import run, work_folder
-from digidouble.bench.workshop import Workshop
+from digidouble.bench.workshop import Workshop, quality_of
 from digidouble.errors import NoFace
+from digidouble.farm import RenderSettings
 
 
 @pytest.fixture
@@ -46,6 +47,36 @@ def test_a_stopped_run_goes_on_where_it_was(shop, tmp_path):
     back = read_report(tmp_path / "out.json")
     assert back.records == report.records and set(back.facts["clips"]) == {"a", "b"}
     assert (tmp_path / "out.png").stat().st_size > 0
+
+
+def test_worst_cases_are_kept_and_reported(shop, tmp_path, monkeypatch):
+    calls: list[str] = []
+
+    def measure(_shop: Workshop, _scope: Scope, item: str) -> Measured:
+        calls.append(item)
+        return Measured(
+            (), cases=(Case(item, "digidouble draft", 1, 5, 3, float(len(item)), "because", {"turn_deg": 40.0}),)
+        )
+
+    p = Protocol("count", "How long?", ("n",), {}, lambda *_: ["x", "yy", "zzz", "zzzz"], measure, severity="letters")
+    drawn: list[object] = []
+    monkeypatch.setattr("digidouble.bench.runner.write_worst", lambda *a: drawn.append(a[2]))
+    for _ in range(2):
+        report = run([p], shop, SCOPE, tmp_path / "out.json")
+    assert len(calls) == 4 and [c.severity for c in drawn[1]["count"]] == [4, 3, 2]  # type: ignore[index]
+    back = read_report(tmp_path / "out.json")
+    assert back.facts["worst"] == report.facts["worst"]
+    table = worst_table(back, p)
+    assert table is not None and table[1][0] == ["zzzz", "1-5", "4.000", "because"]
+    assert worst_table(BenchReport({}, {}, {}), p) is None
+
+
+def test_every_quality_that_renders_has_a_row():
+    assert SCOPE.rows == ("plate", "paste", "classic", *(f"digidouble {q}" for q in QUALITIES)) and "draft" in QUALITIES
+    assert Scope(SCOPE.pairs, quick=True).rows[3:] == ("digidouble draft",)
+    assert [quality_of(r) for r in SCOPE.rows] == [None, None, None, *QUALITIES]
+    for q in QUALITIES:
+        assert RenderSettings(quality=q).quality == q  # type: ignore[arg-type]
 
 
 def test_another_clip_or_scope_measures_anew(shop, tmp_path):

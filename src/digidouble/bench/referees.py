@@ -1,12 +1,14 @@
 """The only door to networks that judge: dlib's 68 landmarks and ResNet, and a second identity network.
 
-They are for measurement. dlib's landmark model was trained on 300-W, whose terms are non-commercial: it must never be used
+They are for measurement. The second identity network is MobileFaceNet-192, whose weights are of unstated origin: it confirms
+or contradicts the first, and that is all it may do. dlib's landmark model was trained on 300-W, whose terms are non-commercial: it must never be used
 to make a product or a picture that leaves the bench. dlib's ResNet is CC0. Nothing outside `digidouble.bench` imports this.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +18,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from digidouble import weights
 from digidouble.errors import WeightsError
 
 INSTALL = "pip install 'digidouble[bench]'"
@@ -26,6 +29,11 @@ VIEWS = ((0.0, 0.0, 1.0), (0.03, 0.0, 1.03), (-0.03, 0.0, 0.97), (0.0, 0.03, 0.9
 # Moves and sizes of the box under which landmarks are found and averaged: dlib's points jump with the box by whole pixels.
 JUMP = 0.35  # of a face's width: a found face further away than this from the last one is another face
 SAME_PERSON = 0.90  # cosine of dlib's vectors at which errors balance on 186 photographs (distance .097)
+SECOND = "mobilefacenet-192"  # name in `digidouble.weights`
+# Eyes, nose and mouth corners in a 112-pixel crop (ArcFace), as MobileFaceNet was trained on; picture left first.
+TEMPLATE_112 = np.array(
+    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
+)
 
 Box = tuple[float, float, float, float]
 
@@ -52,11 +60,22 @@ def installed() -> bool:
     return find_spec("dlib") is not None and find_spec("face_recognition_models") is not None
 
 
-@lru_cache(maxsize=1)
-def fingerprints() -> dict[str, str]:
-    """sha256 of every referee's file in use, for the record."""
+@lru_cache(maxsize=4)
+def fingerprints(second: Path | None = None) -> dict[str, str]:
+    """sha256 of every referee's file in use, for the record. `second`: file of the second identity network, if it judges."""
     files = {"dlib-68-landmarks": _model(SHAPE_FILE), "dlib-resnet": _model(RESNET_FILE)}
+    if second is not None:
+        files[SECOND] = second
     return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+
+
+def second_network(tell: Callable[[str], None]) -> Path | None:
+    """File of the second identity network, fetched when it is not here; None where it cannot be had, and `tell` hears why."""
+    try:
+        return weights.fetch(SECOND, progress=tell)
+    except WeightsError as e:
+        tell(f"identity is judged by dlib alone, without {SECOND}: {e}")
+        return None
 
 
 class Landmarker:
@@ -114,6 +133,8 @@ class FaceFollower:
         self._landmarker, self._near = landmarker, near_x
         self._box: Box | None = None
         self._points: Float32[np.ndarray, "68 2"] | None = None
+        self.detected = False
+        """Whether the detector saw the face in the last step; else its box was moved along with the landmarks."""
 
     def step(self, rgb8: UInt8[np.ndarray, "h w 3"]) -> tuple[Box, Float32[np.ndarray, "68 2"]] | None:
         """Box and landmarks in the next frame; None before the face is first seen."""
@@ -123,6 +144,7 @@ class FaceFollower:
                 wanted = self._near * rgb8.shape[1]
                 boxes.sort(key=lambda b: abs((b[0] + b[2]) / 2 - wanted))
             self._box = boxes[0] if boxes else None
+            self.detected = bool(boxes)
         else:
             self._box = self._continued(self._box, boxes)
         if self._box is None:
@@ -137,6 +159,7 @@ class FaceFollower:
             return float(np.hypot(b[0] + b[2] - last[0] - last[2], b[1] + b[3] - last[1] - last[3])) / 2
 
         near = [b for b in boxes if away(b) < JUMP * width and 0.6 < (b[2] - b[0]) / width < 1.6]
+        self.detected = bool(near)
         if near:
             return min(near, key=away)
         assert self._points is not None
@@ -163,4 +186,42 @@ class IdentityReferee:
         box = dlib.rectangle(*(round(float(v)) for v in (*low, *high)))
         shape = dlib.full_object_detection(box, [dlib.point(round(float(x)), round(float(y))) for x, y in points])
         v = np.array(self._net.compute_face_descriptor(np.ascontiguousarray(rgb8), shape), np.float32)
+        return v / max(float(np.linalg.norm(v)), 1e-9)
+
+
+def five_points(points: Float[np.ndarray, "68 2"]) -> Float[np.ndarray, "5 2"]:
+    """Middles of the eyes, tip of the nose, corners of the mouth, in the order of TEMPLATE_112."""
+    return np.array([points[36:42].mean(0), points[42:48].mean(0), points[30], points[48], points[54]], np.float64)
+
+
+def similarity_onto(source: Float[np.ndarray, "n 2"], target: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 3"]:
+    """Least-squares similarity that brings `source` to `target` (Umeyama 1991, as complex numbers in the plane)."""
+    a, b = (p - p.mean(0) for p in (source, target))
+    z = np.vdot(a[:, 0] + 1j * a[:, 1], b[:, 0] + 1j * b[:, 1]) / max(float((a * a).sum()), 1e-9)
+    turn = np.array([[z.real, -z.imag], [z.imag, z.real]])
+    return np.column_stack([turn, target.mean(0) - turn @ source.mean(0)])
+
+
+class SecondIdentityReferee:
+    """MobileFaceNet-192: 192 numbers from a crop of 112 pixels aligned on five of the referee's landmarks. RGB, -1..1."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+
+    def embed(self, rgb8: UInt8[np.ndarray, "h w 3"], points: Float[np.ndarray, "68 2"]) -> Float32[np.ndarray, "192"]:
+        """Unit vector of one face."""
+        onto = similarity_onto(five_points(points), TEMPLATE_112)
+        # Large faces are brought down in steps of two first: a bilinear sample of every eighth pixel is not the face.
+        halvings = max(0, int(np.floor(-np.log2(max(float(np.linalg.norm(onto[:, 0])), 1e-3)))))
+        for _ in range(halvings):
+            rgb8 = cv2.pyrDown(rgb8)
+        onto[:, :2] *= 2**halvings
+        crop = cv2.warpAffine(rgb8, onto, (112, 112), flags=cv2.INTER_LINEAR)
+        planes = ((crop.astype(np.float32) - 127.5) / 128)[None]
+        v = np.asarray(self._session.run(None, {self._input: planes})[0])[0].astype(np.float32)
         return v / max(float(np.linalg.norm(v)), 1e-9)

@@ -13,6 +13,7 @@ from digidouble.bench.landmarks import FOREHEAD, SEAM
 from digidouble.bench.material import BLOCKS, HELD_OUT, MAX_CAPTURE_FRAMES, finished
 from digidouble.bench.observe import CROP_FACE_PX, CROP_MARGIN
 from digidouble.bench.protocol import Protocol, Record
+from digidouble.bench.severity import SPAN
 from digidouble.bench.statistics import Interval, finite_mean, paired
 from digidouble.errors import SettingsError, UnreadableMedia
 
@@ -29,6 +30,7 @@ def definitions(frames: int) -> dict[str, str]:
         "crop": f"one rectangle an excerpt: all landmarks, {CROP_MARGIN} of the face's width around them; faces brought down to {CROP_FACE_PX} px, never up",
         "plates": f"the first {frames} frames of a clip, in the plate's own samples, results taken before the encoder and without label",
         "personas": f"up to {MAX_CAPTURE_FRAMES} frames of a clip without blocks {HELD_OUT} of {BLOCKS}, which are held out",
+        "worst cases": f"stretches of {SPAN} frames with the highest mean severity in the last row of each table, at most one an item while there are others",
         "plate row": "the plate again, through JPEG 85 and with the referee's box moved by 2 %: what a perfect double would score in expression and pose",
     }
 
@@ -132,6 +134,13 @@ def summary_table(report: BenchReport, protocol: Protocol) -> tuple[list[str], l
         goal = [protocol.targets.get(n, "") for n in shown]
         body.append((["to reach"] if alike else ["to reach", ""]) + goal)
     return heads, body
+
+
+def worst_table(report: BenchReport, protocol: Protocol) -> tuple[list[str], list[list[str]]] | None:
+    """(heads, rows) of the worst cases; None where a protocol has none."""
+    found = report.facts.get("worst", {}).get(protocol.name, [])
+    body = [[c["item"], f"{c['frames'][0]}-{c['frames'][1]}", text(c["severity"]), c["diagnosis"]] for c in found]
+    return (["pair", "frames", "severity", "diagnosis"], body) if body else None
 
 
 def markdown(heads: list[str], body: Iterable[list[str]]) -> str:

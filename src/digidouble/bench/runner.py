@@ -14,7 +14,7 @@ import numpy as np
 
 from digidouble.bench.machine import machine, versions
 from digidouble.bench.material import code_fingerprint, finished, sha256_of
-from digidouble.bench.protocol import Measured, Picture, Protocol, Record, Scope
+from digidouble.bench.protocol import Case, Measured, Picture, Protocol, Record, Scope
 from digidouble.bench.protocols.lighting import LIGHTING
 from digidouble.bench.protocols.multitrack import MULTITRACK
 from digidouble.bench.protocols.pairs import EXPRESSION, FLICKER, GAZE, IDENTITY, POSE
@@ -24,6 +24,7 @@ from digidouble.bench.protocols.speed import SPEED
 from digidouble.bench.referees import fingerprints, installed
 from digidouble.bench.report import BenchReport, definitions, write_report
 from digidouble.bench.workshop import Workshop
+from digidouble.bench.worst import as_facts, worst_of, write_worst
 from digidouble.errors import DigidoubleError, OutputError
 
 PROTOCOLS: tuple[Protocol, ...] = (
@@ -45,7 +46,7 @@ def work_folder(report: Path) -> Path:
 def run(
     protocols: Iterable[Protocol], shop: Workshop, scope: Scope, out: Path, progress: Progress | None = None
 ) -> BenchReport:
-    """Measure what is not measured yet, then write `out` and the contact sheet beside it.
+    """Measure what is not measured yet, then write `out`, and beside it the contact sheet (.png) and the worst cases (.worst.png).
 
     Items are kept under the hash of the code and of the clips: a change of either measures anew. An item that fails is noted
     with its reason and tried again by the next run; the others go on.
@@ -63,6 +64,7 @@ def run(
     records: dict[str, list[Record]] = {p.name: [] for p in chosen}
     failures: dict[str, dict[str, str]] = {p.name: {} for p in chosen}
     pictures: dict[str, list[tuple[str, Picture]]] = {p.name: [] for p in chosen}
+    cases: dict[str, list[Case]] = {p.name: [] for p in chosen if p.severity}
     for done, (p, item) in enumerate(todo):
         if progress:
             progress(done, len(todo))
@@ -74,11 +76,16 @@ def run(
             continue
         records[p.name] += measured.records
         pictures[p.name] += [(item, k) for k in measured.pictures]
+        if measured.cases:
+            cases[p.name] += measured.cases
     if progress:
         progress(len(todo), len(todo))
-    report = BenchReport(_facts(shop, scope), {k: tuple(v) for k, v in records.items()}, failures)
+    worst = {name: worst_of(found) for name, found in cases.items() if found}
+    facts = {**_facts(shop, scope), "worst": as_facts(worst)}
+    report = BenchReport(facts, {k: tuple(v) for k, v in records.items()}, failures)
     write_report(report, out)
     write_sheet(pictures, out.with_suffix(".png"))
+    write_worst(shop, scope, worst, out.with_suffix(".worst.png"))
     return report
 
 
@@ -97,7 +104,7 @@ def _facts(shop: Workshop, scope: Scope) -> dict[str, object]:
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "versions": versions(),
         "code": {"bench": code_fingerprint(False), "product": code_fingerprint(True)},
-        "weights": {e.name: e.raw_sha256 for e in registry()}, "referees": fingerprints() if installed() else {},
+        "weights": {e.name: e.raw_sha256 for e in registry()}, "referees": fingerprints(shop.second) if installed() else {},
         "clips": {n: sha256_of(shop.clips[n].path) for n in names}, "pairs": [p.name for p in scope.pairs],
         "definitions": definitions(shop.frames), "settings": {"quick": scope.quick, "frames": shop.frames, "threads": scope.threads},
     }  # fmt: skip
@@ -114,6 +121,7 @@ def _key(p: Protocol, item: str, shop: Workshop, scope: Scope) -> str:
         scope.quick,
         scope.threads,
         shop.frames,
+        shop.second is not None,
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -133,6 +141,7 @@ def _kept(p: Protocol, item: str, shop: Workshop, scope: Scope) -> Measured:
     facts = {
         "captions": [k.caption for k in measured.pictures],
         "records": [[r.item, r.row, {k: float(v) for k, v in r.numbers.items()}] for r in measured.records],
+        "cases": [vars(c) for c in measured.cases],
     }
     partial = finished(done)
     partial.write_text(json.dumps(facts), "utf-8")  # Python's own NaN: this file is ours alone
@@ -146,7 +155,8 @@ def _read(folder: Path) -> Measured:
         Picture(caption, np.ascontiguousarray(np.asarray(cv2.imread(str(folder / f"{i}.png")))[..., ::-1]))
         for i, caption in enumerate(facts["captions"])
     )
-    return Measured(tuple(Record(a, b, n) for a, b, n in facts["records"]), pictures)
+    cases = tuple(Case(**c) for c in facts["cases"])
+    return Measured(tuple(Record(a, b, n) for a, b, n in facts["records"]), pictures, cases)
 
 
 def write_sheet(pictures: dict[str, list[tuple[str, Picture]]], out: Path) -> None:

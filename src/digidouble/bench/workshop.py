@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -27,36 +28,69 @@ from digidouble.bench.material import (
     sha256_of,
     split_blocks,
 )  # fmt: skip
-from digidouble.bench.observe import Observer, PlateMotion, Seen, Watched
+from digidouble.bench.observe import Likeness, Observer, PlateMotion, Seen, Watched
 from digidouble.errors import NoFace
+from digidouble.farm import RenderSettings, prepare_shot
 from digidouble.footage import open_footage
 from digidouble.performance import analyse, load_performance
 from digidouble.persona import build_persona, load_persona, save_persona
-from digidouble.pipeline import prepare, render_frame
+from digidouble.pipeline import render_frame
+from digidouble.render import LookSettings, PreparedCast
 from digidouble.schema.colour import rgb8_from_frame
+from digidouble.schema.frame import Frame
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
 
 BASELINES = {"paste": Paste, "classic": Classic}
-ROWS = ("plate", "paste", "classic", "digidouble")
+PRODUCT = "digidouble"
 HELD_OUT_PICTURES = 12
 Tell = Callable[[str], None]
 Rgb8 = UInt8[np.ndarray, "h w 3"]
 
 
+def product_row(quality: str) -> str:
+    """Name of the product's row at a quality."""
+    return f"{PRODUCT} {quality}"
+
+
+def _unit(v: Float32[np.ndarray, "n"]) -> Float32[np.ndarray, "n"]:
+    return v / max(float(np.linalg.norm(v)), 1e-9)
+
+
+def quality_of(row: str) -> str | None:
+    """Inverse of `product_row`; None for rows of others."""
+    name, _, quality = row.partition(" ")
+    return quality if name == PRODUCT else None
+
+
+def cast_at(
+    quality: str, performance: Performance, persona: Persona, look: LookSettings | None = None
+) -> list[PreparedCast]:
+    """The main track with a persona, as the program would render it at a quality."""
+    settings = RenderSettings(quality=quality, look=look or LookSettings())  # type: ignore[arg-type]
+    return prepare_shot(performance, {"main": persona}, settings)
+
+
 @dataclass
 class Workshop:
-    """Attributes: folder: where all is kept. clips: by name. frames: longest excerpt of a plate. tell: hears what is being made."""
+    """Attributes: folder: where all is kept. clips: by name. frames: longest excerpt of a plate. tell: hears what is being made.
+    second: file of the second identity network; None leaves identity to the first."""
 
     folder: Path
     clips: dict[str, Clip]
     frames: int = MAX_FRAMES
     tell: Tell = lambda _: None
+    second: Path | None = None
 
     @cached_property
     def observer(self) -> Observer:
-        return Observer()
+        return Observer(self.second)
+
+    @cached_property
+    def kept(self) -> dict[object, Any]:
+        """What a protocol leaves for the next one of the same pair."""
+        return {}
 
     @cached_property
     def _motions(self) -> dict[Path, PlateMotion]:
@@ -160,11 +194,11 @@ class Workshop:
         best = int(off.argmin())
         return Photograph(next(self.pictures(movie, watched.first + best)), watched.landmarks[best].astype(np.float64))
 
-    def likeness(self, name: str) -> Float32[np.ndarray, "d"]:
-        """Mean vector of the identity referee over held-out pictures: who the person of a clip is."""
-        path = self.folder / "likeness" / f"{self.clip_id(name)}-{code_fingerprint(False)}.npy"
+    def likeness(self, name: str) -> Likeness:
+        """Who the person of a clip is, over held-out pictures."""
+        path = self.folder / "likeness" / f"{self.clip_id(name)}-{self._judges()}.npz"
         if not path.exists():
-            vectors = []
+            vectors: list[tuple[np.ndarray, np.ndarray]] = []
             for block in (0, 1):
                 movie = self.held_out_movie(name, block)
                 try:
@@ -174,56 +208,56 @@ class Workshop:
                 rows = set(evenly(list(range(len(watched.boxes))), HELD_OUT_PICTURES // 2))
                 for row, rgb8 in enumerate(self.pictures(movie, watched.first)):
                     if row in rows:
-                        vectors.append(self.observer.identity.embed(rgb8, watched.landmarks[row]))
+                        points, see = watched.landmarks[row], self.observer
+                        vectors.append((see.identity.embed(rgb8, points), see.embed_second(rgb8, points)))
             if not vectors:
                 raise NoFace(f"{self.clips[name].path}: the referee sees no face in its held-out frames")
-            mean = np.mean(vectors, axis=0)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, mean / np.linalg.norm(mean))
-        return np.load(path, allow_pickle=False)
+            observe.save(path, Likeness(*(_unit(np.mean(v, axis=0)) for v in zip(*vectors, strict=True))))
+        return observe.load_likeness(path)
+
+    def _judges(self) -> str:
+        """Marks what a file of referees' findings depends on besides the pictures."""
+        return code_fingerprint(False) + ("-two" if self.second else "")
 
     # --- rows ----------------------------------------------------------------------------------------------------------
 
     def row_pictures(self, pair: Pair, row: str, watched: Watched) -> Iterator[Rgb8]:
         """Frames of a row from `watched.first`."""
-        plate = self.plate(pair.plate)
-        if row == "digidouble":
-            yield from self.doubled(plate, self.persona(pair.persona), watched.first)
+        with open_footage(self.plate(pair.plate)) as footage:
+            yield from self._row(pair, row, watched, footage.frames(FrameRange(watched.first, 10**9)))
+
+    def row_frames(self, pair: Pair, row: str, watched: Watched, at: list[int]) -> list[Rgb8]:
+        """Some frames of a row; `at` counts from `watched.first`. The plate's are as filmed."""
+        with open_footage(self.plate(pair.plate)) as footage:
+            frames = [footage.frame(watched.first + k) for k in at]
+        return (
+            [rgb8_from_frame(f) for f in frames]
+            if row == "plate"
+            else list(self._row(pair, row, watched, iter(frames)))
+        )
+
+    def _row(self, pair: Pair, row: str, watched: Watched, frames: Iterator[Frame]) -> Iterator[Rgb8]:
+        quality = quality_of(row)
+        if quality is not None:
+            casts = cast_at(quality, self.performance(self.plate(pair.plate)), self.persona(pair.persona))
+            yield from (rgb8_from_frame(render_frame(casts, f)[0]) for f in frames)
             return
-        frames = self.pictures(plate, watched.first)
         if row == "plate":
-            yield from (observe.remeasured(f) for f in frames)
+            yield from (observe.remeasured(rgb8_from_frame(f)) for f in frames)
             return
         tool = BASELINES[row](self.photograph(pair.persona))
-        for points, rgb8 in zip(watched.landmarks, frames, strict=False):
-            yield tool.frame(rgb8, points.astype(np.float64))
-
-    def row_picture(self, pair: Pair, row: str, watched: Watched, at: int) -> Rgb8:
-        """One frame of a row; `at` counts from `watched.first`."""
-        plate = self.plate(pair.plate)
-        with open_footage(plate) as footage:
-            frame = footage.frame(watched.first + at)
-        if row == "digidouble":
-            casts = prepare(self.performance(plate), {"main": self.persona(pair.persona)})
-            return rgb8_from_frame(render_frame(casts, frame)[0])
-        if row == "plate":
-            return rgb8_from_frame(frame)
-        tool = BASELINES[row](self.photograph(pair.persona))
-        return tool.frame(rgb8_from_frame(frame), watched.landmarks[at].astype(np.float64))
-
-    def doubled(self, movie: Path, persona: Persona, start: int = 0) -> Iterator[Rgb8]:
-        """The product's frames, before any encoder and label."""
-        performance = self.performance(movie)
-        casts = prepare(performance, {"main": persona})
-        with open_footage(movie) as footage:
-            for frame in footage.frames(FrameRange(start, 10**9)):
-                yield rgb8_from_frame(render_frame(casts, frame)[0])
+        for frame in frames:
+            if frame.index - watched.first >= len(watched.landmarks):
+                return
+            yield tool.frame(rgb8_from_frame(frame), watched.landmarks[frame.index - watched.first].astype(np.float64))
 
     def seen(self, pair: Pair, row: str) -> Seen:
         """What the referees see in a row of a pair."""
-        mark = code_fingerprint(row == "digidouble")
+        mark = code_fingerprint(True) + ("-two" if self.second else "") if quality_of(row) else self._judges()
         plate = self.plate(pair.plate)
-        path = self.folder / "seen" / f"{self.clip_id(pair.persona)}--{plate.stem}" / f"{row}-{mark}.npz"
+        path = (
+            self.folder / "seen" / f"{self.clip_id(pair.persona)}--{plate.stem}" / f"{row.replace(' ', '-')}-{mark}.npz"
+        )
         if not path.exists():
             self.tell(f"{pair.name}: {row}")
             watched = self.watched(plate)

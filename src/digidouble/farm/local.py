@@ -27,7 +27,7 @@ from digidouble.footage import Footage
 from digidouble.pipeline import prepare, render_frame
 from digidouble.render import LookSettings, PreparedCast
 from digidouble.schema.clock import StageClock
-from digidouble.schema.colour import rgb8_from_frame
+from digidouble.schema.colour import LUMA, rgb8_from_frame
 from digidouble.schema.frame import Frame, Roi
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
@@ -110,7 +110,7 @@ def render_shot(
         )
     started = time.perf_counter()
     clock = StageClock()
-    casts = prepare(performance, casting, settings.look, purpose=settings.purpose)
+    casts = prepare_shot(performance, casting, settings)
     frames = (settings.frame_range or FrameRange(0, plate.shot.frame_count)).clipped(plate.shot.frame_count)
     if len(frames) == 0:
         raise SettingsError(f"the frame range is empty: {plate.shot.path} has frames 0:{plate.shot.frame_count}.")
@@ -142,6 +142,13 @@ def render_shot(
         tracks=tuple(c.plan.track.track_id for c in casts),
         curves=_curves(casts[0], frames),
     )
+
+
+def prepare_shot(
+    performance: Performance, casting: Mapping[str, Persona], settings: RenderSettings
+) -> list[PreparedCast]:
+    """What the frames of a shot are rendered from, as the settings ask. Raises as `pipeline.prepare`."""
+    return prepare(performance, casting, settings.look, purpose=settings.purpose)
 
 
 def _rendered(
@@ -243,7 +250,7 @@ def _curves(cast: PreparedCast, frames: FrameRange) -> dict[str, tuple[list[int]
     def action(name: str) -> list[float]:
         return track.actions[rows, names.index(name)].tolist()
 
-    luma = track.light_sh[:, 0] @ np.array([0.2126, 0.7152, 0.0722])
+    luma = track.light_sh[:, 0] @ LUMA
     series = {
         "jaw drop": action("jaw_drop_AU26"),
         "lips part": action("lips_part_AU25"),

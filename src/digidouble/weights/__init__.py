@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from digidouble.weights.entries import (
     Download,
+    NpmMember,
     PackageFile,
     Recipe,
     Source,
@@ -23,6 +24,7 @@ from digidouble.weights.store import cache_folder, fetch, is_offline, set_offlin
 
 __all__ = [
     "Download",
+    "NpmMember",
     "PackageFile",
     "Recipe",
     "Source",

@@ -1,4 +1,4 @@
-"""TFLite -> ONNX for the operations that MediaPipe's face and segmentation networks use.
+"""TFLite -> ONNX for the operations that MediaPipe's face and segmentation networks and the bench's referee use.
 
 Ready converters fail on the network that matters (the attention mesh has three custom operations), fix the batch size
 and emit slow PRelu nodes. This one keeps the batch free and reproduces the original to about 1e-4 of its output range.
@@ -30,8 +30,8 @@ _DTYPES: dict[int, Any] = {
     tflite.TensorType.INT32: np.int32,
 }
 _OPERATOR_NAMES = {v: k for k, v in vars(tflite.BuiltinOperator).items() if isinstance(v, int)}
-_UNARY = {"RELU": "Relu", "LOGISTIC": "Sigmoid", "HARD_SWISH": "HardSwish"}
-_BINARY = {"ADD": "Add", "MUL": "Mul"}
+_UNARY = {"RELU": "Relu", "LOGISTIC": "Sigmoid", "HARD_SWISH": "HardSwish", "ABS": "Abs"}
+_BINARY = {"ADD": "Add", "MUL": "Mul", "SUB": "Sub"}
 
 
 class UnsupportedModel(ValueError):
@@ -306,6 +306,7 @@ _OPTION_TABLES: dict[str, Any] = {
     "RESIZE_BILINEAR": tflite.ResizeBilinearOptions,
     "ADD": tflite.AddOptions,
     "MUL": tflite.MulOptions,
+    "SUB": tflite.SubOptions,
 }
 
 

