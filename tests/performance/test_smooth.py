@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from synthetic import bump, person, still
 
-from digidouble.performance.smooth import REACH, convolved, smooth_points
+from digidouble.performance.smooth import SMOOTH_REACH, convolved, smooth_points
 
 N = 60
 
@@ -110,7 +110,7 @@ def test_frames_beyond_reach_do_not_matter():
     points = noisy(still(person(1), N, (120, 80)), 0.3)
     whole = smooth_points(points)
     lo, hi = 20, 30
-    part = smooth_points(points[lo - REACH : hi + REACH])[REACH:-REACH]
+    part = smooth_points(points[lo - SMOOTH_REACH : hi + SMOOTH_REACH])[SMOOTH_REACH:-SMOOTH_REACH]
     np.testing.assert_allclose(part, whole[lo:hi], atol=2e-3)
 
 

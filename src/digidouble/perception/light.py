@@ -11,6 +11,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from digidouble.schema.colour import LUMA
+
 # A face shows one half of the sphere, so order-2 terms are badly determined: the ridge grows with the order.
 RIDGE = np.array([0.0, 0.002, 0.002, 0.002, 0.3, 0.3, 0.6, 0.3, 0.3])
 
@@ -50,5 +52,5 @@ def shading(light_sh: Float[np.ndarray, "9 3"], normals: Float[np.ndarray, "*n 3
 
 def dominant_direction(light_sh: Float[np.ndarray, "9 3"]) -> Float[np.ndarray, " 3"]:
     """Unit vector towards the strongest light: the order-1 terms of luminance (camera axes)."""
-    d = light_sh[1:4] @ np.array([0.2126, 0.7152, 0.0722])
+    d = light_sh[1:4] @ LUMA
     return d / (np.linalg.norm(d) + 1e-9)

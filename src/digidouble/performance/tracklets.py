@@ -21,12 +21,15 @@ from digidouble.perception.matte import Matter
 from digidouble.perception.mesh import FaceMesher, roi_from_detection, roi_from_mesh
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance.settings import PerformSettings
+from digidouble.performance.skin_motion import SkinView, skin_motion, skin_view
+from digidouble.performance.wrinkles import LUMA_SIDE, luma_crop
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Frame, Roi
 from digidouble.schema.mesh import face_model, iris_places
 from digidouble.schema.track import MATTE_SIZE, SKIN_GRID
 
 MIN_SCORE = 0.5
+SURE_MESH, NO_MESH = 0.03, 0.065  # spread of the looks at a face
 LONGEST_SLIP = 0.6  # of the face's width between where a face was expected and where it is found
 IDENTITY_LOOKS = 6  # embeddings a tracklet
 JUMP = 0.15  # of the face's width: further than this from where it was heading, a run may have changed faces
@@ -41,6 +44,10 @@ RECORD = np.dtype(
         ("skin", "<f2", (SKIN_GRID, SKIN_GRID, 3)),
         ("matte", "u1", (MATTE_SIZE, MATTE_SIZE)),
         ("crop", "<f4", (2, 3)),
+        # Where the pixels carried each point from the frame before, less where the mesh has it (px), and how sure that is.
+        ("carried", "<f2", (478, 2)),
+        ("trust", "u1", 478),
+        ("luma", "u1", (LUMA_SIDE, LUMA_SIDE)),
     ]
 )
 
@@ -80,7 +87,7 @@ class Networks:
             if self._jitters > 1
             else self._mesher.mesh(rgb8, roi[None])[0]
         )
-        return seen.points_px, seen.score
+        return seen.points_px, seen.score * steadiness(seen.spread)
 
     def embed(
         self, rgb8: UInt8[np.ndarray, "h w 3"], points_px: Float32[np.ndarray, "478 3"]
@@ -91,6 +98,11 @@ class Networks:
         self, rgb8: UInt8[np.ndarray, "h w 3"], points_px: Float32[np.ndarray, "478 3"]
     ) -> tuple[UInt8[np.ndarray, "m m"], Float32[np.ndarray, "2 3"]]:
         return self._matter.matte(rgb8, points_px)
+
+
+def steadiness(spread: float) -> float:
+    """1 where looks at a face agree, 0 where the mesh only guesses (true profiles): see `MeshObservation.spread`."""
+    return float(np.clip((NO_MESH - spread) / (NO_MESH - SURE_MESH), 0, 1))
 
 
 @dataclass
@@ -109,6 +121,7 @@ class Tracklet:
     misses: int = 0
     identities: list[Float32[np.ndarray, "d"]] = field(default_factory=list)
     best_width: float = 0.0
+    view: SkinView | None = None  # of the frame before
 
     @property
     def end_exclusive(self) -> int:
@@ -257,6 +270,13 @@ class FacePass:
         record["iris"] = iris_colour(frame, points)
         record["matte"], record["crop"] = self._see.matte(rgb8, points)
         record["sharpness"], record["grain"] = face_detail(rgb8, points)
+        record["luma"] = luma_crop(rgb8, points)
+        if self._settings.smoothing > 0:
+            view = skin_view(rgb8, points)
+            if t.view is not None:
+                carried, trust = skin_motion(t.view, view)
+                record["carried"], record["trust"] = np.clip(carried, -999, 999), np.round(255 * trust)
+            t.view = view
         t.stream.write(record.tobytes())
         t.frames += 1
         t.area_px += width * (y1 - y0)

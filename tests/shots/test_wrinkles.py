@@ -1,0 +1,130 @@
+"""Creases on a synthetic face: painted into the skin of known frames, found again, and nothing found where nothing is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from scenes import persona_of, talking_shot
+from synthetic import SyntheticShot, TruthPerceiver, bump, person, shoot, still
+
+from digidouble.perception.uvgrid import uv_grid
+from digidouble.performance import analyse, load_performance
+from digidouble.performance.worn import worn_of
+from digidouble.performance.wrinkles import gate
+from digidouble.pipeline import prepare, render_frame
+from digidouble.render import LookSettings
+from digidouble.schema.colour import linear_from_frame
+from digidouble.schema.frame import Roi
+from digidouble.schema.mesh import face_model
+from digidouble.schema.track import WRINKLE_GRID, WRINKLE_RANGE
+
+SIZE = (280, 300)
+PLACE = (140.0, 110.0)
+DEPTH = 0.35  # natural log
+FRAMES = 36
+CREASED = slice(16, 28)
+
+
+def crow_feet(size: int) -> np.ndarray:
+    """0..1 in UV: three short dark lines fanning out from each outer eye corner."""
+    out = np.zeros((size, size), np.float32)
+    for corner, side in ((33, -1), (263, 1)):
+        u, v = face_model().uv[corner] * size
+        for rise in (-0.05, 0.0, 0.05):
+            start = (int(u + side * 0.055 * size), int(v + 0.6 * rise * size))
+            end = (int(u + side * 0.12 * size), int(v + 1.6 * rise * size))
+            cv2.line(out, start, end, 1.0, max(1, size // 90), cv2.LINE_AA)
+    return out
+
+
+@pytest.fixture(scope="module")
+def squint() -> SyntheticShot:
+    """A face that squints in the middle of a shot, once with and once without creases painted on it."""
+    who = person(5)
+    moved = {"cheek_raise_L": 0.5 * bump(FRAMES, 22, 16), "lip_corner_pull_L": 0.5 * bump(FRAMES, 22, 16)}
+    plain = still(who, FRAMES, PLACE, 13.0, actions=moved)
+    creases = np.exp(-DEPTH * crow_feet(len(who.albedo)))[..., None]
+    lined = replace(who, albedo=(who.albedo * creases).astype(np.float32))
+    a = shoot([plain], SIZE, grain=0.006)
+    b = shoot([replace(plain, who=lined)], SIZE, grain=0.006)
+    frames = tuple(b.frames[i] if CREASED.start <= i < CREASED.stop else a.frames[i] for i in range(FRAMES))
+    return replace(a, frames=frames)
+
+
+@pytest.fixture(scope="module")
+def analysed(squint, tmp_path_factory):
+    out = tmp_path_factory.mktemp("squint") / "squint.perf"
+    return load_performance(analyse(squint.footage(), out, perceiver=TruthPerceiver(squint, 0.35)))
+
+
+def gains(performance, i: int) -> np.ndarray:
+    return performance.tracks[0].sample(i).wrinkles.astype(np.float64) / 127 * WRINKLE_RANGE
+
+
+def test_creases_are_found_where_and_when_they_are(analysed):
+    lines = crow_feet(WRINKLE_GRID) * (gate() > 0.9)
+    on, off = lines > 0.6, uv_grid(WRINKLE_GRID).skin & (cv2.dilate(lines, np.ones((9, 9))) == 0)
+    assert on.sum() > 20
+    depth = np.array([-gains(analysed, i)[on].mean() for i in range(FRAMES)])
+    truth = np.zeros(FRAMES)
+    truth[CREASED] = DEPTH
+    # A grid texel is wider than a line and the band is limited: two fifths of the depth is what such a grid can hold.
+    assert depth[CREASED][2:-2].min() > 0.35 * DEPTH and depth[CREASED].max() < 1.1 * DEPTH
+    assert np.corrcoef(depth, truth)[0, 1] > 0.9
+    assert np.abs(depth[:12]).max() < 0.02 and np.abs(depth[32:]).max() < 0.02
+    middle = np.abs(gains(analysed, 22))
+    assert middle[off].mean() < 0.05 * middle[on].mean()
+
+
+def test_nothing_where_the_plate_has_nothing(tmp_path):
+    """A turning, talking head with a mottled skin and a tracker that errs by half a pixel: no creases."""
+    shot = talking_shot(grain=0.008)
+    performance = load_performance(analyse(shot.footage(), tmp_path / "t.perf", perceiver=TruthPerceiver(shot, 0.5)))
+    found = np.abs([gains(performance, i) for i in range(len(shot))])
+    assert found.mean() < 0.004
+    assert np.quantile(found, 0.999) < 0.15
+
+
+def test_a_double_creases_with_the_plate(analysed, squint):
+    """Luminance on the creases with over without, and nothing changes where there are none."""
+    who = persona_of(person(8), "b")
+    with_, without = (prepare(analysed, {"main": who}, LookSettings(wrinkles=k)) for k in (1.0, 0.0))
+    place = Roi(0, 0, *SIZE)
+    change = []
+    for i in (4, 22):
+        frame = squint.frames[i]
+        a, b = (linear_from_frame(render_frame(c, frame)[0], place).mean(-1) for c in (with_, without))
+        change.append(np.log((a + 1e-3) / (b + 1e-3)))
+    assert np.abs(change[0]).max() < 0.06
+    assert change[1].min() < -0.3 * DEPTH and np.quantile(change[1], 0.5) == 0
+
+
+def test_wrinkles_out_of_range_are_refused():
+    from digidouble.errors import SettingsError
+
+    with pytest.raises(SettingsError, match="wrinkles"):
+        LookSettings(wrinkles=2.5)
+
+
+def rims(frames: int, share: float, sides=(-1, 1)) -> np.ndarray:
+    """Frames in which two rings around the eyes are hidden for a share of the time."""
+    place = uv_grid(WRINKLE_GRID).carried(face_model().mean_cm.astype(np.float32))
+    ring = np.zeros((WRINKLE_GRID, WRINKLE_GRID))
+    for side in sides:
+        r = np.hypot(side * place[..., 0] - 2.95, place[..., 1])
+        ring[(np.abs(r - 2.0) < 0.35) & uv_grid(WRINKLE_GRID).covered] = 1
+    times = np.random.default_rng(1).permutation(frames) < share * frames
+    return ring[None] * times[:, None, None]
+
+
+def test_glasses_are_found_from_all_frames_together():
+    facing = np.ones((20, WRINKLE_GRID, WRINKLE_GRID))
+    hidden = rims(20, 0.5)
+    found = worn_of(hidden, facing)
+    assert found[hidden.max(0) > 0].mean() > 235 and found[hidden.max(0) == 0].max() == 0
+    assert worn_of(rims(20, 0.05), facing).max() == 0  # a passing thing is not worn
+    assert worn_of(rims(20, 1.0, sides=(1,)), facing).max() == 0  # nor is what covers one side
+    assert worn_of(np.ones_like(hidden), facing).max() == 0  # nor a mask
