@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from PIL import Image
 
 from digidouble.app.demo import COLLINS, HOPPER, packaged
+from digidouble.app.passes import row_of
 from digidouble.app.sheets import faces_sheet, persona_sheet
 from digidouble.deliver.labels import read_labels, xmp_packet
 from digidouble.deliver.sheets import contact_sheet
-from digidouble.footage import open_footage
-from digidouble.performance import analyse, load_performance
+from digidouble.footage import Footage, open_footage
+from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.performance.crops import part_roi
+from digidouble.performance.modalities import Senses, flow_px, modalities_at
 from digidouble.persona import load_persona
 from digidouble.schema.colour import rgb8_from_frame
+from digidouble.schema.performance import Performance
 
 HERE = Path(__file__).parent
 MAX_BYTES, MAX_WIDTH = 300_000, 1100
@@ -37,6 +42,22 @@ def save(name: str, rgb8: np.ndarray, labelled_like: Path) -> None:
     raise SystemExit(f"{name}: larger than {MAX_BYTES} bytes")
 
 
+def passes_of(performance: Performance, plate: Footage, name: str) -> tuple[list[np.ndarray], list[str], str]:
+    """A row of the passes' picture: the heaviest track of a portrait, with the flow of a small turn of the picture."""
+    track = performance.tracks[0]
+    senses = Senses.of(PerformSettings())
+    seen = modalities_at(performance, plate, track, 0, lambda: senses)
+    if seen is None:
+        raise SystemExit(f"{name}: no face")
+    # A portrait does not move: show the flow that a turn by two degrees about the crop's centre would have.
+    side = len(seen.rgb8)
+    turn = cv2.getRotationMatrix2D(((side - 1) / 2, (side - 1) / 2), 2.0, 1.0)
+    turned = cv2.warpAffine(seen.rgb8, turn, (side, side), borderMode=cv2.BORDER_REFLECT)
+    flow = flow_px(senses.flow, (seen.rgb8, seen.px_from_crop), (turned, seen.px_from_crop))
+    row = row_of(replace(seen, flow_next_px=flow), track.sample(0).matte, 0)
+    return list(row.pictures), ["plate", row.captions[1], "turned by 2 degrees", row.captions[3]], name
+
+
 def main() -> None:
     demo = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
     portraits = {p.key: packaged(p.package, p.member) for p in (COLLINS, HOPPER)}
@@ -44,7 +65,7 @@ def main() -> None:
     sheet = persona_sheet(load_persona(demo / "collins.persona"))
     save("persona_sheet.jpg", sheet, demo / "hopper_as_collins.png")
     # Only public-domain portraits are shown here: the demo's video clip stays out of the repository.
-    rows = []
+    rows, senses = [], []
     with tempfile.TemporaryDirectory() as folder:
         for plate_key, result in (("hopper", "hopper_as_collins.png"), ("collins", "collins_as_hopper.png")):
             with open_footage(portraits[plate_key]) as plate, open_footage(demo / result) as double:
@@ -56,8 +77,11 @@ def main() -> None:
                     window = (slice(roi.y0, roi.y1), slice(roi.x0, roi.x1))
                     cells += [rgb8_from_frame(f.frame(0))[window] for f in (plate, double)]
                 rows.append(cells)
+                senses.append(passes_of(performance, plate, plate_key.capitalize()))
                 if plate_key == "hopper":
                     save("faces_sheet.jpg", faces_sheet(performance, plate, 8), demo / result)
+    pictures, below, above = (list(part) for part in zip(*senses, strict=True))
+    save("passes.jpg", contact_sheet(pictures, below, above, 220), demo / "hopper_as_collins.png")
     captions = [["plate", "double", "its eyes", "double's", "its mouth", "double's"]] * 2
     titles = ["Collins on Hopper's plate", "Hopper on Collins's plate"]
     save("swap_frames.jpg", contact_sheet(rows, captions, titles, 200), demo / "hopper_as_collins.png")

@@ -20,14 +20,15 @@ import numpy as np
 from jaxtyping import Shaped
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from digidouble.errors import DamagedAsset, NewerSchema, OutputError, UnreadableMedia, UnsafeAsset
+from digidouble.errors import DamagedAsset, NewerSchema, OlderSchema, OutputError, UnreadableMedia, UnsafeAsset
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MAX_MEMBER_BYTES = 512 << 20
 MAX_TOTAL_BYTES = 32 << 30
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_MEMBERS = 200_000
 Kind = Literal["persona", "performance"]
+OLDEST: dict[Kind, int] = {"persona": 1, "performance": 2}  # what this version still reads
 Tensors = Mapping[str, Shaped[np.ndarray, "..."]]
 
 
@@ -158,6 +159,7 @@ class AssetReader:
             UnreadableMedia: no such file, or no asset at all.
             DamagedAsset: manifest missing or malformed, members missing, unknown or of another size.
             NewerSchema: written by a newer version.
+            OlderSchema: a performance from before what this version needs.
             UnsafeAsset: path escape, link, more bytes than an asset may have.
         """
         self.path = path
@@ -247,6 +249,11 @@ class AssetReader:
             ) from e
         if manifest.kind != kind:
             raise DamagedAsset(f"{self.path}: is a {manifest.kind}, expected a {kind}.")
+        if manifest.schema_version < OLDEST[kind]:
+            raise OlderSchema(
+                f"{self.path}: a {kind} of schema {manifest.schema_version}, this Digidouble reads {OLDEST[kind]} to "
+                f"{SCHEMA_VERSION}. Make it again: digidouble perform PLATE -o {self.path.name}"
+            )
         return manifest
 
     def _check_members(self) -> None:

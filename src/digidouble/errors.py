@@ -14,6 +14,7 @@
     ├── AssetError (ValueError)           a .persona or .perf cannot be trusted
     │   ├── DamagedAsset                  hash, key, shape or size is wrong
     │   ├── NewerSchema                   written by a newer version
+    │   ├── OlderSchema                   a performance that lacks what this version needs
     │   └── UnsafeAsset                   path escape, decompression bomb, link
     ├── WeightsError (RuntimeError)       a model file is missing, damaged, or may not be fetched (--offline)
     ├── CastingError (ValueError)         a cast names a track or persona that is not there
@@ -79,6 +80,10 @@ class DamagedAsset(AssetError):
 
 class NewerSchema(AssetError):
     """The asset was written by a newer version of Digidouble."""
+
+
+class OlderSchema(AssetError):
+    """The performance was analysed by an older version and lacks what this one needs; the plate has it all."""
 
 
 class UnsafeAsset(AssetError):

@@ -72,10 +72,11 @@ def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | No
         clock.lap("convert")
         layer = draw(cast, frame.index, plate, roi, points)
         clock.lap("draw")
-        if cast.look.detail_match:
-            layer = match_sharpness(layer, float(track.sharpness[row]))
+        sharp = float(track.sharpness[row]) if cast.look.detail_match else 0.0
         if cast.look.motion_blur:
-            layer = motion_blur(layer, track.motion_px[row])
+            layer = motion_blur(layer, track.motion_px[row], sharp)
+        if cast.look.detail_match:
+            layer = match_sharpness(layer, sharp)
         if cast.look.grain:
             layer = add_grain(layer, float(track.grain[row]), (frame.index, track.track_id))
         clock.lap("refine")

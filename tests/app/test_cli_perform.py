@@ -27,6 +27,32 @@ def test_perform_writes_what_faces_shows(excerpt, tmp_path):
     assert picture[60:200].std() > 30
 
 
+def test_faces_draws_every_sense(excerpt, tmp_path):
+    """From a performance that does not keep them, and from one that does: the same pictures."""
+    perf, names = tmp_path / "x.perf", ["depth", "flow", "matte", "rgb"]
+    made = cli("perform", excerpt.plate, "-o", perf, "--modalities", "--json")
+    assert made.exit_code == 0, made.stderr
+    assert record(made)["modalities"]["flow"] == "dis" and record(made)["modalities"]["depth"].startswith("mesh")
+    for source, folder, said in ((excerpt.perf, "now", "measured now"), (perf, "kept", "as kept")):
+        drawn = cli("faces", source, "--passes", tmp_path / folder, "--crops", 2, "--json")
+        assert drawn.exit_code == 0, drawn.stderr
+        assert said in record(drawn)["passes"]["how"]
+        assert left_behind(tmp_path / folder / "track-1") == [f"frame-{i:06d}-{n}.png" for i in (0, 11) for n in names]
+        sheet = cv2.imread(str(tmp_path / folder / "track-1.png"))
+        assert 800 < sheet.shape[1] < 900 and sheet.shape[0] > 450  # four pictures beside each other, two frames
+    for name in names:
+        now, kept = (
+            cv2.imread(str(tmp_path / f / f"track-1/frame-000011-{name}.png")).astype(int) for f in ("now", "kept")
+        )
+        assert now.shape == (128, 128, 3) and now.std() > 5 and abs(now - kept).mean() < 2
+    refused(cli("faces", perf), 2, "--passes")
+    refused(cli("faces", perf, "--passes", perf), 1, "is a file")
+    refused(cli("perform", excerpt.plate, "-o", perf, "--modalities", "--flow", "raft"), 2, ".onnx")
+    refused(
+        cli("perform", excerpt.plate, "-o", perf, "--modalities", "--flow", tmp_path / "no.onnx"), 1, "no such model"
+    )
+
+
 def test_settings_reach_the_analysis(excerpt, tmp_path):
     perf = tmp_path / "x.perf"
     assert cli("perform", excerpt.plate, "-o", perf, "--detect-every", 3, "--smoothing", 0.5).exit_code == 0

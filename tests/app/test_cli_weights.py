@@ -10,9 +10,19 @@ from digidouble.weights import registry
 
 def test_list_names_every_file_with_its_licence():
     facts = record(cli("weights", "list", "--json"))
-    assert [w["name"] for w in facts["weights"]] == [e.name for e in registry()]
+    assert [w["name"] for w in facts["weights"]] == [e.name for e in (*registry(), *registry("optional"))]
     assert all(w["licence"] and w["training_data"] and len(w["sha256"]) == 64 for w in facts["weights"])
     assert "yunet" in cli("weights", "list").stdout
+
+
+def test_optional_weights_are_listed_and_not_fetched_unasked(tmp_path, monkeypatch):
+    assert {e.name for e in registry("optional")} == {"depth-anything-v2-small", "raft-large"}
+    fetched = []
+    monkeypatch.setattr("digidouble.app.weights.fetch", lambda name, progress: fetched.append(name) or tmp_path)
+    cli("weights", "fetch")
+    assert fetched == [e.name for e in registry()]
+    monkeypatch.setenv("DIGIDOUBLE_CACHE", str(tmp_path))
+    refused(cli("weights", "where", "raft-large"), 1, "digidouble weights fetch raft-large")
 
 
 def test_absent_and_offline(tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from digidouble.errors import (
     DamagedAsset,
     DigidoubleError,
     NewerSchema,
+    OlderSchema,
     OutputError,
     UnreadableMedia,
     UnsafeAsset,
@@ -177,9 +178,12 @@ def test_absent_truncated_wrong_kind_newer(tmp_path):
             AssetReader(tmp_path / "t.persona", "persona")
     with pytest.raises(DamagedAsset, match="is a persona, expected a performance"):
         AssetReader(file, "performance")
-    newer = repacked(file, tmp_path / "n.persona", manifest=lambda raw: raw.update(schema_version=2, novelty=[1]))
+    newer = repacked(file, tmp_path / "n.persona", manifest=lambda raw: raw.update(schema_version=3, novelty=[1]))
     with pytest.raises(NewerSchema, match="Update"):
         AssetReader(newer, "persona")
+    older = repacked(file, tmp_path / "o.perf", manifest=lambda raw: raw.update(schema_version=1, kind="performance"))
+    with pytest.raises(OlderSchema, match="digidouble perform PLATE"):
+        AssetReader(older, "performance")
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,7 @@ def sample(matte: np.ndarray, to_px) -> TrackSample:
         np.zeros((32, 32), np.uint8),
         matte,
         np.asarray(to_px, np.float32),
+        np.zeros((160, 160), np.int8),
     )
 
 

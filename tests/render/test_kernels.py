@@ -106,7 +106,26 @@ def test_shade_against_numpy():
     iris = np.array([[*points[468, :2], 4.0], [*points[473, :2], 4.0]])
     iris_gain = np.array([1.5, 0.7, 1.2])
     rgb, alpha = np.empty((h, w, 3), np.float32), np.empty((h, w), np.float32)
-    kernels.shade(index, bary, M.all_triangles, len(M.triangles), vertex, a, b, 0.3, plate, iris, iris_gain, rgb, alpha)
+    hidden = rng.uniform(0, 1, (24, 24)).astype(np.float32)
+    crease = rng.uniform(0.5, 1.2, (24, 24)).astype(np.float32)
+    kernels.shade(
+        index,
+        bary,
+        M.all_triangles,
+        len(M.triangles),
+        vertex,
+        a,
+        b,
+        0.3,
+        crease,
+        hidden,
+        plate,
+        iris,
+        iris_gain,
+        0.9,
+        rgb,
+        alpha,
+    )
 
     def bilinear(p, x, y):
         x, y = np.clip(x, 0, p.shape[1] - 1.001), np.clip(y, 0, p.shape[0] - 1.001)
@@ -126,14 +145,17 @@ def test_shade_against_numpy():
     x = np.clip(v[:, 6], 0, 1)
     inner = np.where(t < len(M.triangles), x * x * (3 - 2 * x), 1.0)[:, None]
     first, second = bilinear(a, v[:, 0] - 0.5, v[:, 1] - 0.5), bilinear(b, v[:, 0] - 0.5, v[:, 1] - 0.5)
-    skin = (0.7 * first + 0.3 * second) * v[:, 2:5]
+    fold = bilinear(crease[..., None], v[:, 0] / s * 24 - 0.5, v[:, 1] / s * 24 - 0.5)
+    skin = (0.7 * first + 0.3 * second) * v[:, 2:5] * fold
     opening = bilinear(plate, v[:, 7], v[:, 8]) * v[:, 9:12]
     for e in range(2):
         d = np.hypot(xs - iris[e, 0], ys - iris[e, 1]) / iris[e, 2]
-        m = np.clip((1.1 - d) / 0.2, 0, 1) * np.clip((d - 0.2) / 0.2, 0, 1) * (d < 1.15)
+        dark = np.clip((0.8 * 0.9 - opening @ [0.2126, 0.7152, 0.0722]) / (0.3 * 0.9), 0, 1)
+        m = dark * np.clip((1.1 - d) / 0.2, 0, 1) * np.clip((d - 0.2) / 0.2, 0, 1) * (d < 1.15)
         opening = opening * (1 + m[:, None] * (iris_gain - 1))
     want = skin * (1 - inner) + opening * inner
     np.testing.assert_allclose(rgb[ys, xs], want, atol=2e-4)
-    np.testing.assert_allclose(alpha[ys, xs], v[:, 5], atol=1e-5)
+    covered = bilinear(hidden[..., None], v[:, 0] / s * 24 - 0.5, v[:, 1] / s * 24 - 0.5)[:, 0]
+    np.testing.assert_allclose(alpha[ys, xs], v[:, 5] * (1 - covered), atol=1e-4)
     assert (inner == 1).any() and (inner == 0).any()
     assert (rgb[index < 0] == 0).all() and (alpha[index < 0] == 0).all()

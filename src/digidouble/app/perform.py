@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,14 +12,24 @@ from digidouble.app.analysed import open_plate, plate_of
 from digidouble.app.command import command
 from digidouble.app.options import Options
 from digidouble.app.show import Show
-from digidouble.footage import FootageSettings
+from digidouble.footage import Footage, FootageSettings
 from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.schema.performance import Performance
 
 FOOTAGE = Options(FootageSettings, ("rate_policy", "sequence_rate", "allow_damaged"), "Reading the plate")
 ANALYSIS = Options(
     PerformSettings,
-    ("detect_every", "mesh_jitters", "min_face_px", "max_faces", "fade_frames", "smoothing"),
+    (
+        "detect_every",
+        "mesh_jitters",
+        "min_face_px",
+        "max_faces",
+        "fade_frames",
+        "smoothing",
+        "modalities",
+        "flow",
+        "depth",
+    ),
     "Analysis",
 )
 
@@ -58,6 +68,7 @@ def perform(
             "frames": frames,
             "wall_s": seconds,
             "cuts": performance.shot.cuts,
+            "modalities": performance.modalities,
             "tracks": track_records(performance),
         },
         f"{out}: {frames} frames analysed in {seconds:.1f} s ({frames / seconds:.1f} frames/s)",
@@ -67,22 +78,61 @@ def perform(
 def faces(
     show: Show,
     perf: Annotated[Path, typer.Argument(metavar="X.perf", help="Made by: digidouble perform")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="SHEET.png", help="Contact sheet to write.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="SHEET.png", help="Contact sheet to write.")
+    ] = None,
+    passes: Annotated[
+        Path | None,
+        typer.Option(
+            "--passes", metavar="DIR", help="Folder for each track's RGB, depth, flow and matte, as pictures."
+        ),
+    ] = None,
     plate: Annotated[Path | None, typer.Option("--plate", help="Where the plate is now, if it was moved.")] = None,
     crops: Annotated[int, typer.Option("--crops", min=1, max=24, help="Pictures of each track.")] = 8,
 ) -> None:
-    """Draw a contact sheet of the faces on a plate: the ids that `swap --cast` names, their frames and their weights."""
+    """Draw a contact sheet of the faces on a plate: the ids that `swap --cast` names, their frames and their weights.
+
+    With --passes, also what is known of every track in all senses; measured now where the performance does not keep it.
+    """
     from digidouble.app.sheets import check_sheet, faces_sheet, write_sheet
     from digidouble.errors import NoFace
 
-    check_sheet(out)
+    if out is None and passes is None:
+        raise typer.BadParameter(
+            "name a sheet to write (-o SHEET.png), a folder for the passes (--passes DIR), or both"
+        )
+    if out is not None:
+        check_sheet(out)
     performance = load_performance(perf)
     if not performance.tracks:
         raise NoFace(f"{perf}: no face was found on {performance.shot.path}, so there is nothing to show.")
     with plate_of(performance, perf, plate, FootageSettings(), show) as opened:
-        write_sheet(out, faces_sheet(performance, opened, crops))
+        if out is not None:
+            write_sheet(out, faces_sheet(performance, opened, crops))
+        drawn = _passes(show, performance, opened, passes, crops) if passes is not None else {}
     show_tracks(show, performance)
-    show.done({"out": out, "tracks": track_records(performance)}, f"{out}: {len(performance.tracks)} track(s)")
+    lines = [f"{out}: {len(performance.tracks)} track(s)"] if out is not None else []
+    lines += [f"{passes}: {len(drawn['sheets'])} sheet(s); {drawn['how']}"] if drawn else [kept_modalities(performance)]
+    record = {"out": out, "tracks": track_records(performance), "modalities": performance.modalities}
+    show.done(record | ({"passes": drawn} if drawn else {}), *lines)
+
+
+def _passes(show: Show, performance: Performance, plate: Footage, folder: Path, crops: int) -> dict[str, Any]:
+    """Write the passes; what was written, and what measured them."""
+    from digidouble.app.passes import write_passes
+
+    with show.progress("drawing passes", "pictures") as progress:
+        return write_passes(performance, plate, folder, crops, progress)
+
+
+def kept_modalities(performance: Performance) -> str:
+    """Which senses a performance keeps, and what measured them, in a sentence."""
+    kept = performance.modalities
+    if not kept:
+        return (
+            "modalities: not kept (digidouble perform --modalities keeps them; faces --passes measures them when asked)"
+        )
+    return f"modalities kept: flow by {kept.get('flow')}; depth from {kept.get('depth')}"
 
 
 def track_records(performance: Performance) -> list[dict[str, object]]:

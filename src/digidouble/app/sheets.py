@@ -97,7 +97,7 @@ def faces_sheet(performance: Performance, plate: Footage, crops: int) -> Any:
     for track in performance.tracks:
         seen = [i for i in track.frames if track.shown_at(i) > 0]
         row, caption = [], []
-        for index in _spread(seen or list(track.frames), crops):
+        for index in spread(seen or list(track.frames), crops):
             roi = part_roi(track.sample(index).points_px, "face", plate.shot.size_wh)
             if roi.empty:
                 continue
@@ -122,7 +122,7 @@ def samples_sheet(samples: Sequence[Sample]) -> Any:
     )
 
 
-def _spread(frames: Sequence[int], count: int) -> list[int]:
+def spread(frames: Sequence[int], count: int) -> list[int]:
     """`count` of them, evenly spread, first and last included."""
     if len(frames) <= count:
         return list(frames)

@@ -24,15 +24,16 @@ def add_to(app: typer.Typer) -> None:
 def list_weights(show: Show) -> None:
     """List every model file: what it does, its licence, what it was trained on, and whether it is here."""
     records, rows = [], []
-    for e in registry():
+    for e in (*registry(), *registry("optional")):
         path = where(e.name)
         records.append(
             {
-                "name": e.name, "card": e.card, "licence": e.licence, "training_data": e.training_data, "bytes": e.raw_bytes,
+                "name": e.name, "card": e.card, "licence": e.licence, "training_data": e.training_data, "bytes": e.raw_bytes, "use": e.use,
                 "sha256": e.raw_sha256, "sources": [str(s) for s in e.sources], "path": path,
             }
         )  # fmt: skip
-        rows.append((e.name, e.card, e.licence, f"{e.raw_bytes / 1e6:.1f}", "yes" if path else "no"))
+        absent = "no (optional)" if e.use == "optional" else "no"
+        rows.append((e.name, e.card, e.licence, f"{e.raw_bytes / 1e6:.1f}", "yes" if path else absent))
     show.table(
         f"Model files ({cache_folder() / 'weights'})", ("name", "what", "licence", "MB", "here"), rows, numbers=(3,)
     )
@@ -42,7 +43,10 @@ def list_weights(show: Show) -> None:
 def fetch_weights(
     show: Show,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="Which ones; all if none is named.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME]...", help="Which ones; if none is named, all that are used without being asked for."
+        ),
     ] = None,
 ) -> None:
     """Download, verify and convert model files now, so that everything else runs without a network."""

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from digidouble.assets import AssetWriter
+from digidouble.assets import AssetReader, AssetWriter
 from digidouble.footage import CutDetector, Footage
 from digidouble.performance.finish import finish_chain
 from digidouble.performance.join import join
+from digidouble.performance.modalities import Senses, add_modalities
 from digidouble.performance.settings import PerformSettings
-from digidouble.performance.store import shot_facts
+from digidouble.performance.store import PerfStore, load_performance, shot_facts
 from digidouble.performance.tracklets import FacePass, Networks, Perceiver
 from digidouble.schema.colour import rgb8_from_frame
 
@@ -30,14 +31,49 @@ def analyse(
     settings: PerformSettings | None = None,
     progress: Progress | None = None,
     perceiver: Perceiver | None = None,
+    senses: Senses | None = None,
 ) -> Path:
     """Write the performance of a plate. A plate without faces gives a performance without tracks.
 
+    `perceiver` and `senses` replace the networks that the settings name; `senses` is used with `settings.modalities` only.
+
     Raises:
-        OutputError: `out` cannot be written. MediaError: the plate cannot be read to its end.
+        OutputError: `out` cannot be written. MediaError: the plate cannot be read to its end. WeightsError: a network is missing.
     """
     settings = settings or PerformSettings()
     see = perceiver or Networks(settings)
+    if not settings.modalities:
+        return _analyse(footage, out, settings, progress, see)
+    made_with = senses or Senses.of(settings)
+    with AssetWriter(out, "performance") as writer, tempfile.TemporaryDirectory(prefix="digidouble-perform-") as folder:
+        plain = _analyse(footage, Path(folder) / "plain.perf", settings, _part(progress, 0), see)
+        return _with_modalities(plain, footage, writer, made_with, _part(progress, 1))
+
+
+def _part(progress: Progress | None, part: int) -> Progress | None:
+    """One of two passes over the plate, as a half of the whole."""
+    return progress and (lambda done, total: progress(part * total + done, 2 * total))
+
+
+def _with_modalities(
+    plain: Path, footage: Footage, writer: AssetWriter, senses: Senses, progress: Progress | None
+) -> Path:
+    """A performance again, with the modalities of its tracks."""
+    with AssetReader(plain, "performance") as reader:
+        for name in reader.names():
+            writer.add_bytes(name, reader.bytes_of(name))
+        facts = dict(reader.facts)
+    performance = load_performance(plain)
+    facts["modalities"] = add_modalities(performance, footage, writer, senses, progress)
+    facts["weights"] = facts["weights"] | senses.weights
+    for track in performance.tracks:
+        if isinstance(track.store, PerfStore):
+            track.store.close()  # the file is about to be removed
+    return writer.finish(facts)
+
+
+def _analyse(footage: Footage, out: Path, settings: PerformSettings, progress: Progress | None, see: Perceiver) -> Path:
+    """Everything but the modalities."""
     folder = Path(tempfile.mkdtemp(prefix="digidouble-perform-"))
     try:
         with AssetWriter(out, "performance") as writer:

@@ -1,4 +1,11 @@
-"""Second pass, without pixels: chains of observations to finished tracks, in windows so that memory does not grow."""
+"""Second pass, without pixels: chains of observations to finished tracks, in windows so that memory does not grow.
+
+How a double fades (`presence`, one number a frame, and the matte): it ramps over `fade_frames` where a face is lost or
+found inside a shot, is gone beyond a profile, and sinks with the certainty of the mesh, whose looks at one frame differ
+where it only guesses (true profiles, covered faces). Within a frame, what lies in front of the face and what lies beyond
+its contour is left to the plate by the matte, and skin that turns edge-on carries no weight. A face that comes back is
+the same track if it is the same person (`join`).
+"""
 
 from __future__ import annotations
 
@@ -6,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int8, UInt8
 
 from digidouble.assets import AssetWriter
 from digidouble.perception.light import fit_light
@@ -14,17 +21,22 @@ from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance.join import Chain
 from digidouble.performance.settings import PerformSettings
-from digidouble.performance.smooth import REACH, convolved, smooth_points
-from digidouble.performance.tracklets import RECORD
-from digidouble.schema.mesh import FLIP_YZ, face_model, vertex_normals
-from digidouble.schema.track import SKIN_GRID
+from digidouble.performance.smooth import REACH, SMOOTH_REACH, convolved, smooth_points, stuck
+from digidouble.performance.tracklets import MIN_SCORE, RECORD
+from digidouble.performance.worn import LOOKS, worn_of
+from digidouble.performance.wrinkles import OVER_TIME, Look, Neutral, effort_of
+from digidouble.schema.mesh import FLIP_YZ, camera_normals, face_model, vertex_normals
+from digidouble.schema.track import SKIN_GRID, WRINKLE_GRID
 
 CHUNK = 64  # frames stored and processed together
 BRIDGE = 3  # gaps up to this are interpolated, longer ones fade
 NEUTRAL_SAMPLES = 240
+NEUTRAL_SHARE, NEUTRAL_LOOKS = 1 / 6, 40  # of the samples, at most: the frames called neutral skin
 EYEBALL_CM = 1.2
+SHOWN_SCORE = 0.7  # from here on a double is shown in full
 GRID_BELL = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
 GRID_BELL /= GRID_BELL.sum()
+BRIEF = np.array([0.25, 0.5, 0.25])
 
 
 @dataclass(frozen=True)
@@ -66,18 +78,38 @@ def window(chain: Chain, first: int, end_exclusive: int) -> np.ndarray:
         b = parts[after[0]] if len(after) else a
         k = (r - before[-1]) / (after[0] - before[-1]) if len(before) and len(after) else 0.0
         parts[r] = a if k < 0.5 else b
-        parts[r]["index"] = first + r
+        parts[r]["index"], parts[r]["trust"] = first + r, 0
         for name in ("points", "crop"):
             parts[r][name] = (1 - k) * a[name] + k * b[name]
+        parts[r]["luma"] = 0  # nothing was seen: it must not be read at a place it was not taken at
     return parts
 
 
-def neutral_of(chain: Chain) -> Float[np.ndarray, "478 3"]:
-    """Neutral face of a chain from at most NEUTRAL_SAMPLES observations spread over it."""
+def spread_over(chain: Chain) -> np.ndarray:
+    """At most about NEUTRAL_SAMPLES observations, spread evenly."""
     total = sum(t.frames for t in chain.tracklets)
     step = max(1, total // NEUTRAL_SAMPLES)
-    picked = [t.records(r, 1)["points"][0] for t in chain.tracklets for r in range(0, t.frames, step)]
-    return neutral_from(np.stack(picked))
+    return np.concatenate([t.records(r, 1) for t in chain.tracklets for r in range(0, t.frames, step)])
+
+
+def neutral_skin(samples: np.ndarray, neutral_cm: Float[np.ndarray, "478 3"]) -> Neutral:
+    """The creases that are always there, from the NEUTRAL_SHARE least expressive of a chain's samples."""
+    count = min(max(8, round(NEUTRAL_SHARE * len(samples))), NEUTRAL_LOOKS)
+    best = samples[np.argsort(effort_of(samples["points"], neutral_cm), kind="stable")[:count]]
+    skin, weight = best["skin"].astype(np.float32), uv_grid(SKIN_GRID).skin * np.ones((len(best), 1, 1))
+    lights = [light_of(r["points"], s, w) for r, s, w in zip(best, skin, weight, strict=True)]
+    return Neutral.of(looks_of(best, best["points"], np.stack(lights)))
+
+
+def looks_of(
+    records: np.ndarray, points: Float[np.ndarray, "n 478 3"], lights: Float[np.ndarray, "n 9 3"]
+) -> list[Look]:
+    """Observations as the crease ratio needs them."""
+    visible = _visible(records, points, WRINKLE_GRID) * _facing(points, WRINKLE_GRID)
+    return [
+        Look(r["luma"], r["points"], p, light, v)
+        for r, p, light, v in zip(records, points, lights, visible, strict=True)
+    ]
 
 
 def presence_of(
@@ -94,6 +126,12 @@ def presence_of(
         ramp = np.clip(np.minimum(up, down), 0, 1)
         out[s.start - start : s.end_exclusive - start] = ramp * ramp * (3 - 2 * ramp)
     return out
+
+
+def certainty(score: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+    """0..1, how much of a double is shown by how sure the mesh is: none where the face is about to be lost. Changes slowly."""
+    sure = np.clip((convolved(score, GRID_BELL) - MIN_SCORE) / (SHOWN_SCORE - MIN_SCORE), 0, 1)
+    return convolved(sure, np.ones(5) / 5).clip(0, 1)
 
 
 def gaze_of(shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2"]:
@@ -124,7 +162,13 @@ def finish_chain(
     chain: Chain, track_id: int, cuts: tuple[int, ...], shot_frames: int, settings: PerformSettings, out: AssetWriter
 ) -> None:
     """Smooth, solve and write one track: `tracks/ID/facts` and `tracks/ID/CHUNK` members."""
-    neutral = neutral_of(chain)
+    samples = spread_over(chain)
+    neutral = neutral_from(samples["points"])
+    rest = neutral_skin(samples, neutral)
+    some = samples[:: -(-len(samples) // LOOKS)]
+    worn = worn_of(
+        1 - _visible(some, some["points"], WRINKLE_GRID), _facing(some["points"].astype(np.float64), WRINKLE_GRID)
+    )
     spans = spans_of(chain, cuts)
     n = chain.end_exclusive - chain.start
     done = Finished.empty(n)
@@ -136,16 +180,18 @@ def finish_chain(
             "skin_weight": np.zeros((b - a, SKIN_GRID, SKIN_GRID), np.uint8),
             "matte": np.zeros((b - a, *RECORD["matte"].shape), np.uint8),
             "matte_px_from_crop": np.zeros((b - a, 2, 3), np.float32),
+            "wrinkles": np.zeros((b - a, WRINKLE_GRID, WRINKLE_GRID), np.int8),
         }
         for span in spans:
             lo, hi = max(a, span.start), min(b, span.end_exclusive)
             if lo < hi:
-                _finish_window(chain, span, (lo, hi), neutral, settings, done, big, a)
+                _finish_window(chain, span, (lo, hi), neutral, rest, settings, done, big, a)
         out.add_tensors(f"tracks/{track_id}/{first // CHUNK:06d}.safetensors", big)
     _hold(done, spans, chain.start)
     presence = presence_of(chain, spans, cuts, shot_frames, settings.fade_frames)
     yaw = np.degrees(np.arccos(np.clip(done.arrays["rotation"][:, 2, 2], -1, 1)))
     presence *= np.clip((88 - yaw) / 12, 0, 1)  # a mesh is no longer to be trusted beyond a profile
+    presence *= certainty(done.arrays["score"])
     iris = done.arrays.pop("iris")
     known = iris[(iris > 0).all(1)]
     iris_linear = np.median(known, 0) if len(known) else np.zeros(3)
@@ -153,6 +199,7 @@ def finish_chain(
         "iris_linear": iris_linear,
         "presence": presence,
         "neutral_cm": neutral,
+        "worn": worn,
         "identity": chain.identity.astype(np.float32),
     }
     facts["frames"] = np.array([chain.start, chain.end_exclusive], np.int64)
@@ -163,13 +210,16 @@ def finish_chain(
 
 
 def _finish_window(
-    chain: Chain, span: Span, frames: tuple[int, int], neutral: Float[np.ndarray, "478 3"], settings: PerformSettings,
+    chain: Chain, span: Span, frames: tuple[int, int], neutral: Float[np.ndarray, "478 3"], rest: Neutral, settings: PerformSettings,
     done: Finished, big: dict[str, np.ndarray], chunk_start: int,
 ) -> None:  # fmt: skip
     lo, hi = frames
     first, end = max(span.start, lo - REACH), min(span.end_exclusive, hi + REACH)
     records = window(chain, first, end)
-    points = smooth_points(records["points"], settings.smoothing)
+    # Only what ties points to the skin looks as far as REACH.
+    inner = slice(max(lo - SMOOTH_REACH, first) - first, min(hi + SMOOTH_REACH, end) - first)
+    points = _followed(records, inner, settings.smoothing)
+    records, first = records[inner], first + inner.start
     skin, weight = _steady_skin(records, points)
     keep = slice(lo - first, hi - first)
     row, at = lo - chain.start, slice(lo - chunk_start, hi - chunk_start)
@@ -178,11 +228,15 @@ def _finish_window(
     big["matte"][at], big["matte_px_from_crop"][at] = steady_matte(records["matte"])[keep], records["crop"][keep]
     centre = points[..., :2].mean(1)
     motion = np.gradient(centre, axis=0) if len(centre) > 1 else np.zeros_like(centre)
-    for name in ("sharpness", "grain"):
-        done.arrays[name][row : row + hi - lo] = convolved(records[name].astype(np.float32), GRID_BELL)[keep].clip(0)
+    # Blur comes and goes with motion from frame to frame; noise is the camera's.
+    for name, over_time in (("sharpness", BRIEF), ("grain", GRID_BELL)):
+        done.arrays[name][row : row + hi - lo] = convolved(records[name].astype(np.float32), over_time)[keep].clip(0)
     done.arrays["score"][row : row + hi - lo] = records["score"][keep]
     done.arrays["motion_px"][row : row + hi - lo] = motion[keep]
     shapes = []
+    lights = np.stack([light_of(p, s, w) for p, s, w in zip(points, skin, weight, strict=True)])
+    done.arrays["light_sh"][row : row + hi - lo] = lights[keep]
+    big["wrinkles"][at] = creases(records, points, lights, rest)[keep]
     for i, p in enumerate(points[keep]):
         pose, shape = pose_and_shape(p, neutral)
         r = row + i
@@ -193,9 +247,28 @@ def _finish_window(
         )
         done.arrays["gaze_deg"][r] = gaze_of(shape)
         done.arrays["iris"][r] = _iris_over_skin(records["iris"][keep][i], skin[keep][i], weight[keep][i])
-        done.arrays["light_sh"][r] = light_of(p, skin[keep][i], weight[keep][i])
         shapes.append(shape)
     done.arrays["actions"][row : row + hi - lo] = actions_of(np.stack(shapes), neutral)
+
+
+def creases(
+    records: np.ndarray, points: Float[np.ndarray, "n 478 3"], lights: Float[np.ndarray, "n 9 3"], rest: Neutral
+) -> Int8[np.ndarray, "n w w"]:
+    """Crease gains of consecutive frames; none where nothing was seen."""
+    looks = looks_of(records, points, lights)
+    seen = np.array([bool(k.luma.any()) for k in looks])
+    bands = np.stack([k.band() if ok else rest.band for k, ok in zip(looks, seen, strict=True)])
+    reach, last = len(OVER_TIME) // 2, len(looks) - 1
+    around = np.clip(np.arange(len(looks))[:, None] + np.arange(-reach, reach + 1), 0, last)
+    return np.stack([rest.ratio(bands[rows], k.visible) for rows, k in zip(around, looks, strict=True)])
+
+
+def _followed(records: np.ndarray, inner: slice, smoothing: float) -> Float[np.ndarray, "n 478 3"]:
+    """The mesh of the inner frames tied to the skin, then steadied. What lies in front of the face has no say in how the skin moves."""
+    seen = np.stack([_matte_at(r, r["points"][None, :, :2])[0] for r in records])
+    trust = records["trust"].astype(np.float32) / 255 * np.clip(2 * seen - 1, 0, 1)
+    points = stuck(records["points"], records["carried"], trust, smoothing)
+    return smooth_points(points[inner], smoothing, trust[inner])
 
 
 def _iris_over_skin(
@@ -211,20 +284,25 @@ def steady_matte(mattes: UInt8[np.ndarray, "n m m"]) -> UInt8[np.ndarray, "n m m
     return np.round(255 * np.clip((mean - 0.2) / 0.6, 0, 1)).astype(np.uint8)
 
 
-def _visible(records: np.ndarray) -> Float[np.ndarray, "n g g"]:
-    """The stored matte looked up at the skin grid."""
+def _facing(points: Float[np.ndarray, "n 478 3"], side: int) -> Float[np.ndarray, "n g g"]:
+    """0..1 on a UV grid: edge-on or worse, to well in view."""
+    facing = np.stack([uv_grid(side).carried(camera_normals(p)[:, 2:3])[..., 0] for p in points])
+    return np.clip((facing - 0.1) / 0.3, 0, 1)
+
+
+def _visible(records: np.ndarray, points: Float[np.ndarray, "n 478 3"], side: int) -> Float[np.ndarray, "n g g"]:
+    """The stored matte looked up at a UV grid carried by `points`."""
+    grid = uv_grid(side)
+    return np.stack([_matte_at(r, grid.carried(p[:, :2])) for r, p in zip(records, points, strict=True)])
+
+
+def _matte_at(record: np.void, px: Float[np.ndarray, "a b 2"]) -> Float[np.ndarray, "a b"]:
+    """One record's matte (0..1) at places in the plate."""
     import cv2
 
-    grid = uv_grid(SKIN_GRID)
-    out = np.zeros((len(records), SKIN_GRID, SKIN_GRID), np.float32)
-    for i, r in enumerate(records):
-        at = grid.carried(r["points"][:, :2])
-        inverse = cv2.invertAffineTransform(r["crop"].astype(np.float64))
-        crop = at @ inverse[:, :2].T + inverse[:, 2]
-        out[i] = cv2.remap(
-            r["matte"], crop[..., 0].astype(np.float32), crop[..., 1].astype(np.float32), cv2.INTER_LINEAR
-        )
-    return out / 255
+    inverse = cv2.invertAffineTransform(record["crop"].astype(np.float64))
+    crop = (px @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
+    return cv2.remap(record["matte"], crop[..., 0], crop[..., 1], cv2.INTER_LINEAR).astype(np.float32) / 255
 
 
 def _steady_skin(
@@ -235,7 +313,11 @@ def _steady_skin(
     facing = np.stack(
         [grid.carried(vertex_normals(p * FLIP_YZ, face_model().triangles)[:, 2:3])[..., 0] for p in points]
     )
-    weight = grid.skin * np.clip((facing - 0.1) / 0.4, 0, 1) * np.clip(_visible(records) * 1.5 - 0.5, 0, 1)
+    weight = (
+        grid.skin
+        * np.clip((facing - 0.1) / 0.4, 0, 1)
+        * np.clip(_visible(records, records["points"], SKIN_GRID) * 1.5 - 0.5, 0, 1)
+    )
     log_skin = np.log(records["skin"].astype(np.float32) + 1e-4)
     trust = weight + 1e-4
     mean = convolved(log_skin * trust[..., None], GRID_BELL) / np.maximum(convolved(trust, GRID_BELL), 1e-5)[..., None]

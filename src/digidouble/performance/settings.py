@@ -18,6 +18,9 @@ class PerformSettings:
         max_faces: at most this many faces are followed at a time, largest first.
         fade_frames: frames over which a double fades where a face is lost or found.
         smoothing: 0 keeps every tracker jitter, 1 is the default, 2 is calmer.
+        modalities: keep RGB crop, depth and flow of every face in the performance (a second pass over the plate; larger file).
+        flow: how modalities find motion, "dis" (OpenCV) or a RAFT network in ONNX.
+        depth: how modalities find depth, "mesh" (no network), "depth-anything-v2-small" (fetched by name) or such a network in ONNX.
     """
 
     detect_every: int = 10
@@ -26,6 +29,9 @@ class PerformSettings:
     max_faces: int = 12
     fade_frames: int = 5
     smoothing: float = 1.0
+    modalities: bool = False
+    flow: str = "dis"
+    depth: str = "mesh"
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -39,3 +45,11 @@ class PerformSettings:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise SettingsError(f"{name} = {value}: expected {low}..{high}")
+        for name, known in (("flow", ("dis",)), ("depth", ("mesh", "depth-anything-v2-small"))):
+            value = getattr(self, name)
+            if value not in known and not value.endswith(".onnx"):
+                raise SettingsError(f"{name} = {value!r}: expected {', '.join(known)} or a file that ends in .onnx")
+            if value != known[0] and not self.modalities:
+                raise SettingsError(
+                    f"{name} = {value!r} measures modalities, and they are off: ask for them too (--modalities)"
+                )

@@ -13,13 +13,15 @@ import numpy as np
 
 from digidouble.assets import AssetReader, expect
 from digidouble.errors import DamagedAsset, DigidoubleError
+from digidouble.performance import modalities
 from digidouble.performance.finish import CHUNK
 from digidouble.schema.frame import ColourTags, PixelLayout
 from digidouble.schema.mesh import face_model
+from digidouble.schema.modalities import Modalities
 from digidouble.schema.performance import Performance
 from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange, FrameRate
-from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, FaceTrack, TrackSample
+from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, WRINKLE_GRID, FaceTrack, TrackSample
 
 CACHED_CHUNKS = 6
 
@@ -60,6 +62,8 @@ class PerfStore:
         self._reader, self._lock = reader, threading.Lock()
         self._chunks: OrderedDict[tuple[int, int], dict[str, np.ndarray]] = OrderedDict()
         self.starts: dict[int, int] = {}
+        self.keeps_modalities = False
+        self._modal: tuple[tuple[int, int], dict[str, np.ndarray]] | None = None
 
     def sample(self, track_id: int, index: int) -> TrackSample:
         chunk, row = divmod(index - self.starts[track_id], CHUNK)
@@ -74,7 +78,10 @@ class PerfStore:
         if row >= len(big["points_px"]):
             raise DamagedAsset(f"{self._reader.path}: track {track_id} has no frame {index}.")
         return TrackSample(
-            *(big[k][row] for k in ("points_px", "skin_linear", "skin_weight", "matte", "matte_px_from_crop"))
+            *(
+                big[k][row]
+                for k in ("points_px", "skin_linear", "skin_weight", "matte", "matte_px_from_crop", "wrinkles")
+            )
         )
 
     def _load(self, track_id: int, chunk: int) -> dict[str, np.ndarray]:
@@ -89,10 +96,32 @@ class PerfStore:
                 "skin_weight": ("uint8", (n, SKIN_GRID, SKIN_GRID)),
                 "matte": ("uint8", (n, MATTE_SIZE, MATTE_SIZE)),
                 "matte_px_from_crop": ("float32", (n, 2, 3)),
+                "wrinkles": ("int8", (n, WRINKLE_GRID, WRINKLE_GRID)),
             },
             self._reader.path / name,
         )
         return big
+
+    def modalities(self, track_id: int, index: int) -> Modalities | None:
+        """The senses of one frame, where the performance keeps them and the face is tracked.
+
+        Raises:
+            DamagedAsset: they are promised and not there, or not what they should be.
+        """
+        if not self.keeps_modalities:
+            return None
+        chunk, row = divmod(index - self.starts[track_id], CHUNK)
+        placement = self.sample(track_id, index).matte_px_from_crop
+        with self._lock:
+            if self._modal is None or self._modal[0] != (track_id, chunk):
+                name = modalities.member(track_id, chunk)
+                big = self._reader.tensors(name)
+                expect(big, modalities.shapes(len(big["known"]) if "known" in big else 0), self._reader.path / name)
+                self._modal = (track_id, chunk), big
+            big = self._modal[1]
+        if row >= len(big["known"]):
+            raise DamagedAsset(f"{self._reader.path}: track {track_id} has no modalities of frame {index}.")
+        return modalities.row_of(big, row, placement)
 
     def close(self) -> None:
         self._reader.close()
@@ -108,19 +137,23 @@ def load_performance(path: Path) -> Performance:
     reader = AssetReader(path, "performance")
     try:
         facts = reader.facts
-        if set(facts) != {"shot", "tracks", "settings", "weights"}:
+        if set(facts) - {"modalities"} != {"shot", "tracks", "settings", "weights"}:
             raise DamagedAsset(
-                f"{path}: performance facts are {sorted(facts)}, expected settings, shot, tracks, weights."
+                f"{path}: performance facts are {sorted(facts)}, expected settings, shot, tracks, weights (and modalities)."
             )
+        kept = facts.get("modalities", {})
+        if not isinstance(kept, dict):
+            raise DamagedAsset(f"{path}: the facts of the modalities are a {type(kept).__name__}.")
         shot = shot_from_facts(facts["shot"], path)
         if not isinstance(facts["tracks"], list):
             raise DamagedAsset(f"{path}: the list of tracks is a {type(facts['tracks']).__name__}.")
         store = PerfStore(reader)
+        store.keeps_modalities = bool(kept)
         tracks = tuple(_track(reader, store, t, path) for t in facts["tracks"])
     except BaseException:
         reader.close()
         raise
-    return Performance(shot, tracks, facts["settings"], facts["weights"])
+    return Performance(shot, tracks, facts["settings"], facts["weights"], kept)
 
 
 def _track(reader: AssetReader, store: PerfStore, facts: Any, path: Path) -> FaceTrack:
@@ -140,7 +173,8 @@ def _track(reader: AssetReader, store: PerfStore, facts: Any, path: Path) -> Fac
         "light_sh": (n, 9, 3), "motion_px": (n, 2), "sharpness": (n,), "grain": (n,), "score": (n,),
         "neutral_cm": (478, 3), "iris_linear": (3,), "identity": (None,),
     }  # fmt: skip
-    expect(t, {k: ("float32", s) for k, s in shapes.items()}, path / f"track {track_id}")
+    known: dict[str, tuple[str, tuple[int | None, ...]]] = {k: ("float32", s) for k, s in shapes.items()}
+    expect(t, known | {"worn": ("uint8", (WRINKLE_GRID, WRINKLE_GRID))}, path / f"track {track_id}")
     store.starts[track_id] = int(frames[0])
     return FaceTrack(
         track_id=track_id, frames=FrameRange(int(frames[0]), int(frames[1])), weight=weight, store=store, **t

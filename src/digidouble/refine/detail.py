@@ -10,13 +10,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from digidouble.perception.detail import sharpness
+from digidouble.schema.colour import LUMA
 from digidouble.schema.layers import Layer
 
 SHUTTER = 0.5  # 180 degrees: the open share of a frame
 JUDGED_PX = 224
 MOST_BLUR_PX = 3.0
+SHORTEST_SMEAR_PX, LONGEST_SMEAR_PX = 1.5, 60.0
 TILE = 512
-LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 def _display_luma(rgb: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w"]:
@@ -58,26 +59,61 @@ def match_sharpness(layer: Layer, plate_sharpness: float) -> Layer:
     return _blurred(layer, high) if high > 0.2 else layer
 
 
-def motion_blur(layer: Layer, motion_px: Float[np.ndarray, "2"]) -> Layer:
-    """Smear along the face's motion during the open shutter; short motions are left alone."""
-    length = float(np.hypot(*motion_px)) * SHUTTER
-    if length < 1.5:
+def motion_blur(layer: Layer, motion_px: Float[np.ndarray, "2"], plate_sharpness: float = 0.0) -> Layer:
+    """Smear along the face's motion during the open shutter; short motions are left alone.
+
+    The shutter is not known: it is taken as half open, and as less where that would leave the double softer than
+    `plate_sharpness` (0: not known either).
+    """
+    length = min(float(np.hypot(*motion_px)) * SHUTTER, LONGEST_SMEAR_PX)
+    if length < SHORTEST_SMEAR_PX:
         return layer
-    length = min(length, 60.0)
-    r = int(np.ceil(length / 2)) + 1
     direction = motion_px / np.hypot(*motion_px)
-    y, x = np.mgrid[-r : r + 1, -r : r + 1].astype(np.float32)
-    along, across = x * direction[0] + y * direction[1], -x * direction[1] + y * direction[0]
-    kernel = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(1 - np.abs(across), 0, 1)
-    kernel /= kernel.sum()
+    inside = layer.alpha > 0.9
+    if plate_sharpness > 0 and inside.sum() >= 200:
+        window = _judged(inside)
+        luma, inside = _display_luma(layer.rgb[window]), inside[window]
+        length = _longest(luma, inside, direction, length, plate_sharpness)
+        if length < SHORTEST_SMEAR_PX:
+            return layer
     weight = (layer.triangle >= 0).astype(np.float32)
     wide = cv2.filter2D(
         np.dstack([layer.rgb * weight[..., None], weight, layer.alpha]),
         cv2.CV_32F,
-        kernel,
+        smear(length, direction),
         borderType=cv2.BORDER_CONSTANT,
     )
     return replace(layer, rgb=wide[..., :3] / np.maximum(wide[..., 3:4], 1e-3), alpha=np.minimum(wide[..., 4], 1))
+
+
+def _longest(
+    luma: Float32[np.ndarray, "h w"],
+    inside: Bool[np.ndarray, "h w"],
+    direction: Float[np.ndarray, "2"],
+    length: float,
+    plate_sharpness: float,
+) -> float:
+    """The longest smear up to `length` that leaves the double no softer than the plate."""
+
+    def softer(trial: float) -> bool:
+        return sharpness(cv2.filter2D(luma, cv2.CV_32F, smear(trial, direction)), inside) < 0.95 * plate_sharpness
+
+    if not softer(length):
+        return length
+    low, high = 0.0, length
+    for _ in range(4):
+        mid = 0.5 * (low + high)
+        low, high = (low, mid) if softer(mid) else (mid, high)
+    return low
+
+
+def smear(length: float, direction: Float[np.ndarray, "2"]) -> Float32[np.ndarray, "k k"]:
+    """A line of light `length` pixels long: the kernel of motion at constant speed."""
+    r = int(np.ceil(length / 2)) + 1
+    y, x = np.mgrid[-r : r + 1, -r : r + 1].astype(np.float32)
+    along, across = x * direction[0] + y * direction[1], -x * direction[1] + y * direction[0]
+    kernel = np.clip(length / 2 + 0.5 - np.abs(along), 0, 1) * np.clip(1 - np.abs(across), 0, 1)
+    return (kernel / kernel.sum()).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

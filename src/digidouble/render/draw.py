@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Int32
+from jaxtyping import Float, Float32, Int8, Int32
 
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.render import kernels
@@ -14,13 +14,15 @@ from digidouble.render.geometry import double_points, facing_weight, feather, in
 from digidouble.render.light import LookSettings, point_gains
 from digidouble.render.plan import CastPlan
 from digidouble.render.tone import contrast_share, plate_contrast, with_contrast
+from digidouble.schema.colour import LUMA
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
 from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, face_model
 from digidouble.schema.persona import Persona
-from digidouble.schema.track import SKIN_GRID
+from digidouble.schema.track import SKIN_GRID, WRINKLE_RANGE, TrackSample
 
 MARGIN_PX = 6  # around the mesh, for blur
+IRIS_CHROMA, IRIS_BRIGHTNESS = (0.7, 1.4), (0.5, 2.0)  # least and most gain
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,17 @@ class PreparedCast:
     def __init__(self, plan: CastPlan, look: LookSettings) -> None:
         self.plan, self.look = plan, look
         used = sorted(set(plan.key_a.tolist()) | set(plan.key_b.tolist()))
+        self.worn = plan.track.worn.astype(np.float32) / 255
         size, plate = self._size(), plate_contrast(plan.track)
         self.keys = {k: self._prepared(plan.persona, k, size, plate) for k in used}
+
+    def missing(self, row: int) -> float:
+        """0..1, the share of the plate's expression that the keys in use do not bring along: what creases must add."""
+        plan = self.plan
+        now, mix = plan.track.actions[row], float(plan.mix[row])
+        had = (1 - mix) * plan.persona.keys[int(plan.key_a[row])].actions
+        had = had + mix * plan.persona.keys[int(plan.key_b[row])].actions
+        return float(np.clip(np.linalg.norm(now - had) / max(float(np.linalg.norm(now)), 0.2), 0, 1))
 
     def _size(self) -> int:
         """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile)."""
@@ -111,9 +122,12 @@ def draw(
         a.atlas,
         b.atlas,
         mix,
+        crease_gain(sample.wrinkles, cast.look.wrinkles * cast.missing(row)),
+        cast.worn,
         plate_linear,
         irises,
         iris_gain(plan.persona.iris_linear, track.iris_linear),
+        skin_luma(sample),
         rgb,
         alpha,
     )
@@ -126,11 +140,29 @@ def soft_contour(triangle: Int32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w
     return np.clip(2 * cover - 1, 0, 1)
 
 
+def crease_gain(wrinkles: Int8[np.ndarray, "w w"], strength: float) -> Float32[np.ndarray, "w w"]:
+    """Gain of the skin by the plate's creases."""
+    steps = np.arange(-128, 128, dtype=np.float32) * np.float32(strength * WRINKLE_RANGE / 127)
+    return np.exp(steps)[wrinkles.astype(np.int16) + 128]
+
+
+def skin_luma(sample: TrackSample) -> float:
+    """Mean luminance of the plate's visible skin; 0 when there is none."""
+    weight = sample.skin_weight.astype(np.float32)
+    total = float(weight.sum())
+    return float((sample.skin_linear.astype(np.float32) @ LUMA * weight).sum()) / total if total else 0.0
+
+
 def iris_gain(persona_iris: Float[np.ndarray, "3"], plate_iris: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3"]:
-    """Gain that gives the plate's iris the persona's colour, both relative to their own skin; 1 when either is unknown."""
+    """Gain that gives the plate's iris the persona's colour, both relative to their own skin; 1 when either is unknown.
+
+    Irises are small and dark: a measured colour that is far from the plate's is more likely wrong than right.
+    """
     if persona_iris.min() <= 0 or plate_iris.min() <= 0:
         return np.ones(3)
-    return np.clip(persona_iris / plate_iris, 0.35, 2.5).astype(np.float64)
+    ratio = persona_iris.astype(np.float64) / plate_iris
+    brightness = float(ratio @ LUMA)
+    return np.clip(ratio / brightness, *IRIS_CHROMA) * float(np.clip(brightness, *IRIS_BRIGHTNESS))
 
 
 def place(cast: PreparedCast, index: int) -> Float32[np.ndarray, "478 3"]:

@@ -64,17 +64,49 @@ def _bilinear(picture, x, y, out):
         )
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _bilinear_one(picture, x, y):
+    h, w = picture.shape
+    x = min(max(x, 0.0), w - 1.001)
+    y = min(max(y, 0.0), h - 1.001)
+    xi, yi = int(x), int(y)
+    fx, fy = x - xi, y - yi
+    top = picture[yi, xi] + fx * (picture[yi, xi + 1] - picture[yi, xi])
+    low = picture[yi + 1, xi] + fx * (picture[yi + 1, xi + 1] - picture[yi + 1, xi])
+    return top + fy * (low - top)
+
+
 @njit(cache=True, nogil=True)
-def shade(index, bary, triangles, skin_triangles, vertex, atlas_a, atlas_b, mix, plate, iris, iris_gain, rgb, alpha):
+def shade(
+    index,
+    bary,
+    triangles,
+    skin_triangles,
+    vertex,
+    atlas_a,
+    atlas_b,
+    mix,
+    crease,
+    hidden,
+    plate,
+    iris,
+    iris_gain,
+    skin_luma,
+    rgb,
+    alpha,
+):
     """Colour and coverage of every covered pixel.
 
     The first `skin_triangles` are skin, the rest close the openings.
     vertex [n,12]: u, v (texels), gain r g b, alpha, inner (0 skin .. 1 opening), plate x, plate y, inner gain r g b.
-    Skin comes from the atlases (a and b cross-faded by `mix`), openings from the plate itself at the plate's own mesh.
-    iris [2,3]: centre x, y and radius in this buffer's pixels; inside, colour is scaled by iris_gain [3].
+    Skin comes from the atlases (a and b cross-faded by `mix`) times crease [g,g] (a gain over the same UV), openings from
+    the plate itself at the plate's own mesh. hidden [g,g], over the same UV, is what stays in front of the face.
+    iris [2,3]: centre x, y and radius in this buffer's pixels; inside, colour is scaled by iris_gain [3] where it is darker
+    than skin_luma (lids and the white of the eye are not iris).
     """
     h, w = index.shape
     skin, other, inside = np.empty(3), np.empty(3), np.empty(3)
+    to_crease = crease.shape[0] / atlas_a.shape[0]
     v = np.empty(vertex.shape[1])
     for y in range(h):
         for x in range(w):
@@ -96,23 +128,26 @@ def shade(index, bary, triangles, skin_triangles, vertex, atlas_a, atlas_b, mix,
                     _bilinear(atlas_b, v[0] - 0.5, v[1] - 0.5, other)
                     for c in range(3):
                         skin[c] += mix * (other[c] - skin[c])
+                fold = _bilinear_one(crease, v[0] * to_crease - 0.5, v[1] * to_crease - 0.5)
                 for c in range(3):
-                    skin[c] *= v[2 + c]
+                    skin[c] *= v[2 + c] * fold
             else:
                 skin[0] = skin[1] = skin[2] = 0.0
             if inner > 0.0:
                 _bilinear(plate, v[7], v[8], inside)
                 for c in range(3):
                     inside[c] *= v[9 + c]
+                luma = 0.2126 * inside[0] + 0.7152 * inside[1] + 0.0722 * inside[2]
+                dark = min(max((0.8 * skin_luma - luma) / max(0.3 * skin_luma, 1e-6), 0.0), 1.0)
                 for e in range(2):
                     d = np.sqrt((x - iris[e, 0]) ** 2 + (y - iris[e, 1]) ** 2) / max(iris[e, 2], 1e-3)
                     if d < 1.15:
                         # The pupil is black in everybody; the colour lives between it and the limbus.
-                        m = min(max((1.1 - d) / 0.2, 0.0), 1.0) * min(max((d - 0.2) / 0.2, 0.0), 1.0)
+                        m = dark * min(max((1.1 - d) / 0.2, 0.0), 1.0) * min(max((d - 0.2) / 0.2, 0.0), 1.0)
                         for c in range(3):
                             inside[c] *= 1.0 + m * (iris_gain[c] - 1.0)
             else:
                 inside[0] = inside[1] = inside[2] = 0.0
             for c in range(3):
                 rgb[y, x, c] = skin[c] + inner * (inside[c] - skin[c])
-            alpha[y, x] = v[5]
+            alpha[y, x] = v[5] * (1.0 - _bilinear_one(hidden, v[0] * to_crease - 0.5, v[1] * to_crease - 0.5))

@@ -19,10 +19,12 @@ from jaxtyping import Float, Float32
 from digidouble.perception.light import shading
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.render.geometry import inside_weight
+from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import camera_normals, face_model
 from digidouble.schema.track import SKIN_GRID, TrackSample
 
-BLUR_TEXELS = 2.2  # of 32 over the face: about 7 % of its width
+RIM_TEXELS = 2.2  # of 32 over the face, about 7 % of its width: how finely the plate is followed at the rim
+INSIDE_TEXELS = 5.0  # and inside, where what varies faster is the plate person's face rather than light
 RESIDUAL_LIMIT = 0.4  # natural log, inside the face
 
 
@@ -32,10 +34,12 @@ class LookSettings:
 
     Attributes:
         keep_tone: 0 takes the plate's skin tone over entirely, 1 keeps the persona's (as photographed, luminance aside).
+        wrinkles: how deep the plate's creases are drawn into the double's skin; 0 leaves them out, 1 is as filmed.
         detail_match: blur the double to the plate's sharpness. grain: add the plate's noise. motion_blur: follow the plate's.
     """
 
-    keep_tone: float = 0.1
+    keep_tone: float = 0.0
+    wrinkles: float = 1.0
     detail_match: bool = True
     grain: bool = True
     motion_blur: bool = True
@@ -45,6 +49,8 @@ class LookSettings:
 
         if not 0 <= self.keep_tone <= 1:
             raise SettingsError(f"keep_tone = {self.keep_tone}: expected 0..1")
+        if not 0 <= self.wrinkles <= 2:
+            raise SettingsError(f"wrinkles = {self.wrinkles}: expected 0..2")
 
 
 @lru_cache(maxsize=1)
@@ -57,10 +63,17 @@ def tone_shift(
     persona_skin: Float[np.ndarray, "3"], plate_skin: Float[np.ndarray, "3"], keep: float
 ) -> Float[np.ndarray, "3"]:
     """Log gain that leaves a share of the persona's own tone: chroma freely, luminance a third as much; at most +-0.3."""
-    weights = np.array([0.2126, 0.7152, 0.0722])
     d = np.log(np.maximum(persona_skin, 1e-4)) - np.log(np.maximum(plate_skin, 1e-4))
-    brightness = float(weights @ d)
+    brightness = float(LUMA @ d)
     return np.clip(keep * ((d - brightness) + brightness / 3), -0.3, 0.3)
+
+
+def _at_points(known: Float32[np.ndarray, "g g 4"], sigma: float) -> Float32[np.ndarray, "478 3"]:
+    """Weighted log ratios on the grid, blurred, at the mesh's points."""
+    soft = cv2.GaussianBlur(known, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
+    # Where nothing trustworthy is near, the mean ratio holds: 0.02 of a texel is the prior's weight.
+    local = soft[..., :3] / (soft[..., 3:] + 0.02)
+    return cv2.remap(local, *_vertex_texels(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
 
 
 def point_gains(
@@ -78,16 +91,11 @@ def point_gains(
     scale = plate_skin / np.maximum(persona_skin, 1e-6) if weight.sum() > 1 else np.ones(3, np.float32)
     floor = 0.03 * plate_skin + 1e-5  # keeps the logarithm from being ruled by near-black texels
     spread = (np.log(plate + floor) - np.log(persona * scale + floor)) * weight[..., None]
-    soft = cv2.GaussianBlur(
-        cv2.merge([spread.astype(np.float32), weight]), (0, 0), BLUR_TEXELS, borderType=cv2.BORDER_CONSTANT
-    )
-    # Where nothing trustworthy is near, the mean ratio holds: 0.02 of a texel is the prior's weight.
-    local = soft[..., :3] / (soft[..., 3:] + 0.02)
-    inner = inside_weight()
-    mx, my = _vertex_texels()
-    at_points = cv2.remap(local, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
-    limit = RESIDUAL_LIMIT + (1.6 - RESIDUAL_LIMIT) * (1 - inner[:, None])
+    known = cv2.merge([spread.astype(np.float32), weight])
+    inner = inside_weight()[:, None]
+    at_points = _at_points(known, RIM_TEXELS) * (1 - inner) + _at_points(known, INSIDE_TEXELS) * inner
+    limit = RESIDUAL_LIMIT + (1.6 - RESIDUAL_LIMIT) * (1 - inner)
     residual = limit * np.tanh(at_points / limit)
     tone = tone_shift(photographed_skin, plate_skin, look.keep_tone) if weight.sum() > 1 else np.zeros(3)
-    gain = scale * np.exp(np.clip(residual + inner[:, None] * tone, -3, 3))
+    gain = scale * np.exp(np.clip(residual + inner * tone, -3, 3))
     return (lit * gain).astype(np.float32)

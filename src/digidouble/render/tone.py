@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from digidouble.perception.uvgrid import uv_grid
+from digidouble.schema.colour import LUMA
 from digidouble.schema.track import SKIN_GRID, FaceTrack
 
 LOOKS = 8  # frames of the track that are asked
@@ -21,7 +22,6 @@ LEAST_CHROMA = 0.25  # share of chroma variation that always stays
 LEAST_LUMA = 0.55  # share of brightness variation that always stays
 FREE_LUMA = 1.6  # times the plate's own brightness variation is nobody's business
 SCALE = 0.07  # of the face's width: what varies more slowly is light, and matched elsewhere
-LUMA = np.array([0.2126, 0.7152, 0.0722], np.float32)
 
 
 def _chroma(linear: Float32[np.ndarray, "s s 3"], floor: float) -> Float32[np.ndarray, "s s 3"]:

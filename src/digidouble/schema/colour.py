@@ -22,6 +22,7 @@ from digidouble.schema.frame import ColourTags, Frame, PixelLayout, Roi
 from digidouble.schema.transfer import srgb_decode, srgb_encode
 
 __all__ = [
+    "LUMA",
     "display_rgb8",
     "frame_with",
     "lab_from_linear",
@@ -83,6 +84,11 @@ def luma_weights(matrix: int) -> tuple[float, float, float]:
     """(Kr, Kg, Kb) of an H.273 matrix code; they sum to 1."""
     kr, kb = _LUMA[matrix]
     return kr, 1 - kr - kb, kb
+
+
+LUMA = np.array(luma_weights(1), np.float32)
+"""Luminance of scene-linear RGB (BT.709 primaries), for judging brightness; conversions use the plate's own matrix."""
+LUMA.flags.writeable = False
 
 
 @lru_cache(maxsize=64)

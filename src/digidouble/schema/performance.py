@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from digidouble.errors import CastingError
@@ -12,12 +12,14 @@ from digidouble.schema.track import FaceTrack
 
 @dataclass(frozen=True)
 class Performance:
-    """Shot facts and tracks, heaviest first. `settings` and `weights` record how it was made (weights: name -> sha256)."""
+    """Shot facts and tracks, heaviest first. `settings` and `weights` record how it was made (weights: name -> sha256);
+    `modalities` says which senses are kept and what measured them, and is empty when none are."""
 
     shot: Shot
     tracks: tuple[FaceTrack, ...]
     settings: dict[str, Any]
     weights: dict[str, str]
+    modalities: dict[str, Any] = field(default_factory=dict)
 
     def track(self, name: str) -> FaceTrack:
         """A track by id ("2") or "main" (the heaviest).

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int8, UInt8
 
 from digidouble.errors import SettingsError
 from digidouble.schema.pose import Pose
@@ -14,6 +14,8 @@ from digidouble.schema.time import FrameRange
 
 SKIN_GRID = 32  # side of the UV grid in which a track's low-frequency skin radiance is kept
 MATTE_SIZE = 128  # side of the stored occlusion matte
+WRINKLE_GRID = 160  # side of the UV grid of creases
+WRINKLE_RANGE = 0.7  # natural log of the gain that +-127 stands for
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,8 @@ class TrackSample:
         skin_linear: scene-linear radiance of the face on the UV grid, steadied over a few frames.
         skin_weight: 0..255, how far each texel shows skin that faces the camera with nothing in front.
         matte: 0..255, visible face (nothing in front), in the aligned crop `matte_px_from_crop`.
+        wrinkles: -127..127, crease gain on a UV grid: the skin's luminance over the track's own neutral face is
+            exp(wrinkles / 127 * WRINKLE_RANGE), creases only (see `performance.wrinkles`).
         matte_px_from_crop: 2x3, plate pixels from crop pixels (crop is MATTE_SIZE square, whole numbers are pixel centres).
     """
 
@@ -33,6 +37,7 @@ class TrackSample:
     skin_weight: UInt8[np.ndarray, "g g"]
     matte: UInt8[np.ndarray, "m m"]
     matte_px_from_crop: Float[np.ndarray, "2 3"]
+    wrinkles: Int8[np.ndarray, "w w"]
 
 
 @runtime_checkable
@@ -58,9 +63,10 @@ class FaceTrack:
         motion_px: picture motion of the face from the frame before to the frame after, per frame.
         sharpness: ratio of fine to coarse detail in the face (see `perception.detail`).
         grain: standard deviation of plate noise in display-referred 0..1.
-        score: the mesh's own confidence 0..1.
+        score: 0..1, the mesh's own confidence times how well its looks at one frame agree.
         neutral_cm: the track's own neutral face.
         iris_linear: scene-linear colour of the irises relative to the skin, median over the track; zero when unknown.
+        worn: 0..255 over the UV grid of creases, how far glasses cover the skin, for the whole track.
         identity: unit vector of the identity embedder, mean over the track.
         weight: share of the shot's quality budget; the weights of a performance sum to 1.
     """
@@ -80,6 +86,7 @@ class FaceTrack:
     score: Float[np.ndarray, "n"]
     neutral_cm: Float[np.ndarray, "478 3"]
     iris_linear: Float[np.ndarray, "3"]
+    worn: UInt8[np.ndarray, "w w"]
     identity: Float[np.ndarray, "d"]
     weight: float
     store: TrackStore

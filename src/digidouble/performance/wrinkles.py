@@ -1,0 +1,140 @@
+"""Creases that come and go: the expression ratio image of a track (Liu, Shan & Zhang 2001).
+
+    ratio(t) = band(log luma(t) - log light(t)) - band(log luma(neutral) - log light(neutral))        on the UV grid
+
+It is what a performer's skin does beyond its own neutral face: crow's feet, frowns, folds of the cheek. Applied to a persona it
+makes *that* face crease where the plate's does. Taken naively it also carries bright and dark rims wherever features, moles
+or hair slipped by a fraction of a pixel. So a ratio has to be larger than what such a slip would make of the neutral's own
+edges, and larger than the neutral frames differ among themselves, before it counts; near features it never does. Creases are
+dark: a bright ridge beside one is allowed a third of its depth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, Int8, UInt8
+
+from digidouble.perception.crop import sample_affine
+from digidouble.perception.light import shading
+from digidouble.perception.shape import actions_of, pose_and_shape
+from digidouble.perception.uvgrid import uv_grid
+from digidouble.schema.colour import LUMA
+from digidouble.schema.mesh import BROWS, NOSTRILS, OUTER_LIPS, camera_normals, face_model, surface_distance
+from digidouble.schema.track import WRINKLE_GRID, WRINKLE_RANGE
+
+LUMA_SIDE = 192  # side of the kept luma crop
+MARGIN = 1.1  # of the crop over the mesh's box
+BAND = 0.035  # of the face's width: what varies more slowly is light
+SLIP_TEXELS = 1.0  # how far the mesh may be off without anything counting as a crease
+FLOOR = 0.03  # natural log: smaller differences are noise
+DEEPEST, BRIGHTEST = 0.6, 0.18  # natural log
+OVER_TIME = np.array([0.1, 0.2, 0.4, 0.2, 0.1], np.float32)
+BLACK = 0.004  # added to linear luma before the logarithm
+VIEW_SCALE_DEG = 25.0  # a turn this large spoils a neutral frame like a full-strength expression
+
+
+def _crop_of(points_px: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2 3"]:
+    """Plate pixels from pixels of the luma crop: an upright square around the mesh."""
+    low, high = points_px[:, :2].min(0), points_px[:, :2].max(0)
+    step = max(float((high - low).max()) * MARGIN, 8.0) / LUMA_SIDE
+    start = (low + high) / 2 - step * (LUMA_SIDE - 1) / 2
+    return np.array([[step, 0, start[0]], [0, step, start[1]]])
+
+
+def luma_crop(rgb8: UInt8[np.ndarray, "h w 3"], points_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "l l"]:
+    """Display luma of the face, LUMA_SIDE square: all that the second pass needs to find creases."""
+    return cv2.cvtColor(sample_affine(rgb8, _crop_of(points_px), LUMA_SIDE), cv2.COLOR_RGB2GRAY)
+
+
+@lru_cache(maxsize=1)
+def gate() -> Float32[np.ndarray, "w w"]:
+    """1 where skin may crease, 0 at eyes, brows, lips, nostrils and the oval, smooth between."""
+    m = face_model()
+    features = np.concatenate([BROWS, OUTER_LIPS, NOSTRILS])
+    near = np.minimum(surface_distance(m.mean_cm, m.triangles, features), m.hole_cm)
+    allowed = np.clip((near - 0.15) / 0.35, 0, 1) * np.clip((m.rim_cm - 0.3) / 0.7, 0, 1)
+    return uv_grid(WRINKLE_GRID).carried(allowed[:, None].astype(np.float32))[..., 0]
+
+
+def _log_luma(
+    luma: UInt8[np.ndarray, "l l"], taken_at_px: Float[np.ndarray, "478 3"], points_px: Float[np.ndarray, "478 3"]
+) -> Float32[np.ndarray, "w w"]:
+    """Log of linear luma on the UV grid. `taken_at_px`: the mesh that the crop was cut by; `points_px`: where to read."""
+    crop = _crop_of(taken_at_px)
+    at = uv_grid(WRINKLE_GRID).carried(((points_px[:, :2] - crop[:, 2]) / crop[0, 0]).astype(np.float32))
+    read = cv2.remap(luma, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.take(_linear_log(), read)
+
+
+@lru_cache(maxsize=1)
+def _linear_log() -> Float32[np.ndarray, "256"]:
+    """Natural log of linear light by 8-bit display value."""
+    return np.log((np.arange(256) / 255) ** 2.2 + BLACK).astype(np.float32)
+
+
+def _blurred(values: Float32[np.ndarray, "w w"], sigma: float) -> Float32[np.ndarray, "w w"]:
+    return cv2.GaussianBlur(values, (0, 0), sigma)
+
+
+@dataclass(frozen=True)
+class Look:
+    """One frame as the ratio needs it: the mesh that its luma was cut by, the mesh to read at, light, visibility on the UV grid."""
+
+    luma: UInt8[np.ndarray, "l l"]
+    taken_at_px: Float[np.ndarray, "478 3"]
+    points_px: Float[np.ndarray, "478 3"]
+    light_sh: Float[np.ndarray, "9 3"]
+    visible: Float[np.ndarray, "w w"]
+
+    def band(self) -> Float32[np.ndarray, "w w"]:
+        """Log luma with the light divided out, without what varies slowly."""
+        lit = shading(self.light_sh, camera_normals(self.points_px)).astype(np.float32) @ LUMA
+        light = uv_grid(WRINKLE_GRID).carried(np.log(lit + 1e-5)[:, None])[..., 0]
+        flat = _log_luma(self.luma, self.taken_at_px, self.points_px) - light
+        weight = self.visible.astype(np.float32) * gate() + np.float32(1e-3)
+        sigma = BAND * WRINKLE_GRID
+        return flat - _blurred(flat * weight, sigma) / _blurred(weight, sigma)
+
+
+def effort_of(
+    points_px: Float[np.ndarray, "n 478 3"], neutral_cm: Float[np.ndarray, "478 3"]
+) -> Float[np.ndarray, "n"]:
+    """How far each frame is from a neutral face seen from the front."""
+    solved = [pose_and_shape(p, neutral_cm) for p in points_px]
+    actions = actions_of(np.stack([s for _, s in solved]), neutral_cm)
+    turn = np.array([np.degrees(np.arccos(np.clip(pose.rotation[2, 2], -1, 1))) for pose, _ in solved])
+    return np.linalg.norm(actions, axis=1) + turn / VIEW_SCALE_DEG
+
+
+@dataclass(frozen=True)
+class Neutral:
+    """Attributes: band: mean over the neutral frames. least: what a ratio must exceed (energy, natural log squared)."""
+
+    band: Float32[np.ndarray, "w w"]
+    least: Float32[np.ndarray, "w w"]
+
+    @classmethod
+    def of(cls, looks: list[Look]) -> Neutral:
+        """From a track's most neutral frames."""
+        bands = np.stack([k.band() for k in looks])
+        weight = np.stack([k.visible for k in looks]).astype(np.float32) + np.float32(1e-3)
+        total = weight.sum(0)
+        mean = (bands * weight).sum(0) / total
+        spread = (weight * (bands - mean) ** 2).sum(0) / total
+        soft = _blurred(mean, 1.0)
+        slope = np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=1 / 8))
+        return cls(mean, _blurred((FLOOR + SLIP_TEXELS * slope) ** 2 + spread, 2.0))
+
+    def ratio(self, bands: Float32[np.ndarray, "5 w w"], visible: Float[np.ndarray, "w w"]) -> Int8[np.ndarray, "w w"]:
+        """Crease gain of the middle one of five frames, in steps of WRINKLE_RANGE / 127 natural log."""
+        change = _blurred(np.tensordot(OVER_TIME, bands, 1) - self.band, 0.7)
+        allowed = gate() * visible.astype(np.float32)
+        energy = _blurred(change**2 * allowed, 3.0) / (_blurred(allowed, 3.0) + np.float32(1e-2))
+        keep = np.clip((energy - self.least) / (energy + np.float32(1e-6)), 0, 1) * allowed
+        limit = np.where(change > 0, np.float32(BRIGHTEST), np.float32(DEEPEST))
+        gain = limit * np.tanh(change / limit) * keep
+        return np.round(127 / WRINKLE_RANGE * np.clip(gain, -WRINKLE_RANGE, WRINKLE_RANGE)).astype(np.int8)
