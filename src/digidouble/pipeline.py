@@ -80,7 +80,7 @@ def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | No
         if cast.look.grain:
             layer = add_grain(layer, float(track.grain[row]), (frame.index, track.track_id))
         clock.lap("refine")
-        layers.append(hold_out(layer, track.sample(frame.index), shown))
+        layers.append(hold_out(layer, track.sample(frame.index), shown, plate))
         plates[track.track_id] = plate
     out = composite(frame, layers, plates)
     clock.lap("composite")

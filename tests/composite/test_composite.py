@@ -7,12 +7,14 @@ import pytest
 from synthetic import RGB16, YUV8, YUV10, background, frame_from_linear
 
 from digidouble.composite import composite, hold_out
+from digidouble.composite.blend import guided
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
 from digidouble.schema.track import TrackSample
 
 SIZE = (96, 80)
+FLAT = np.full((80, 96, 3), 0.2, np.float32)
 LAYOUTS = [YUV8, YUV10, RGB16]
 
 
@@ -123,7 +125,7 @@ def test_hold_out_places_the_matte():
     matte = np.zeros((96, 96), np.uint8)
     matte[:, :48] = 255
     k = layer_of(Roi(20, 10, 90, 70), radius=500.0, soft=1.0)
-    alpha = hold_out(k, sample(matte, [[0.5, 0, 30], [0, 0.5, 20]]), 1.0).alpha
+    alpha = hold_out(k, sample(matte, [[0.5, 0, 30], [0, 0.5, 20]]), 1.0, FLAT[10:70, 20:90]).alpha
     full = np.zeros(SIZE[::-1])
     full[10:70, 20:90] = alpha
     assert full[22:66, 32:52].min() > 0.99 and full[22:66, 56:].max() == 0 and full[:18].max() == 0
@@ -134,7 +136,23 @@ def test_hold_out_places_the_matte():
 def test_hold_out_times_presence():
     k = layer_of(Roi(20, 10, 78, 68))
     matte = np.full((96, 96), 255, np.uint8)
-    out = hold_out(k, sample(matte, [[2.0, 0, -20], [0, 2.0, -20]]), 0.25)
+    out = hold_out(k, sample(matte, [[2.0, 0, -20], [0, 2.0, -20]]), 0.25, FLAT[10:68, 20:78])
     np.testing.assert_allclose(out.alpha, 0.25 * k.alpha, atol=1e-3)
-    assert (hold_out(k, sample(matte, [[2.0, 0, -20], [0, 2.0, -20]]), 0.0).alpha == 0).all()
+    assert (hold_out(k, sample(matte, [[2.0, 0, -20], [0, 2.0, -20]]), 0.0, FLAT[10:68, 20:78]).alpha == 0).all()
     assert out.rgb is k.rgb and (k.alpha.max() == 1)
+
+
+def test_the_mattes_edge_goes_to_the_plates():
+    """A soft edge four pixels beside a hand's: afterwards the half-way line lies on the hand, and flat places keep theirs."""
+    x = np.arange(96)[None] * np.ones((80, 1))
+    guide = np.where(x < 50, 0.7, 0.2).astype(np.float32)
+    matte = np.clip((54 - x) / 6 + 0.5, 0, 1).astype(np.float32)
+
+    def half(a: np.ndarray) -> float:
+        return float(np.interp(-0.5, -a[40], np.arange(96)))
+
+    assert half(matte) == pytest.approx(54, abs=0.1)
+    assert half(guided(matte, guide, 8.0)) < 52  # the edge is at 49.5
+    assert half(guided(matte, np.full_like(guide, 0.4), 8.0)) == pytest.approx(54, abs=1.0)
+    out = guided(matte, guide, 8.0)
+    assert out[:, :30].min() == 1 and out[:, 75:].max() == 0

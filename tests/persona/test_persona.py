@@ -15,7 +15,9 @@ from digidouble.errors import ConsentError, DamagedAsset, SettingsError
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.persona import PersonaSettings, build_persona, load_persona, save_persona
 from digidouble.persona.atlas import atlas_size, completed, mirrored, unwrap
+from digidouble.persona.temper import tempered
 from digidouble.schema.capture import CaptureSet
+from digidouble.schema.mesh import face_model
 from digidouble.schema.persona import PersonaSource
 
 LUMA = np.array([0.2126, 0.7152, 0.0722])
@@ -216,3 +218,41 @@ def test_consent_is_judged_by_date_and_purpose():
         c.check(date(2030, 6, 2), "film")
     with pytest.raises(ConsentError, match="film, demo, not advertising"):
         c.check(date(2029, 1, 1), "advertising")
+
+
+def lamp_lit(size: int = 160):
+    """(albedo of even skin by a lamp, lips mask, socket mask)."""
+    place = uv_grid(size).carried(face_model().mean_cm.astype(np.float32))
+    albedo = np.tile(np.array([0.30, 0.12, 0.05], np.float32), (size, size, 1))
+    lips = np.hypot(place[..., 0] / 2.4, (place[..., 1] + 6.3) / 0.9) < 1
+    sockets = (np.hypot(np.abs(place[..., 0]) - 3.0, place[..., 1] - 0.4) < 3.2) & uv_grid(size).skin
+    return albedo, lips & uv_grid(size).covered, sockets
+
+
+def test_starved_blue_is_held_to_skin():
+    """Lilac lips by a lamp come back near the skin's hue; the same lips in daylight are lipstick, and stay."""
+    albedo, lips, _ = lamp_lit()
+    sure = np.ones(albedo.shape[:2], np.float32)
+    albedo[lips] *= [0.8, 0.6, 1.2]
+
+    def blue_over_red(a: np.ndarray) -> float:
+        skin = uv_grid(len(a)).skin
+        return float(np.log(a[lips][:, 2] / a[lips][:, 0]).mean() - np.log(a[skin][:, 2] / a[skin][:, 0]).mean())
+
+    assert blue_over_red(albedo) > 0.35
+    assert blue_over_red(tempered(albedo, sure)) < 0.12
+    daylight = albedo * np.array([0.42 / 0.30, 0.28 / 0.12, 0.21 / 0.05], np.float32)
+    np.testing.assert_allclose(tempered(daylight, sure), daylight, rtol=1e-5)
+
+
+def test_shadows_in_the_sockets_are_lifted_and_beards_are_not():
+    albedo, _, sockets = lamp_lit()
+    albedo[...] = (0.42, 0.28, 0.21)
+    sure = np.ones(albedo.shape[:2], np.float32)
+    place = uv_grid(len(albedo)).carried(face_model().mean_cm.astype(np.float32))
+    beard = (place[..., 1] < -5) & uv_grid(len(albedo)).skin
+    albedo[sockets] *= 0.45
+    albedo[beard] *= 0.45
+    out = tempered(albedo, sure)
+    assert out[sockets].mean() > 1.15 * albedo[sockets].mean()
+    np.testing.assert_allclose(out[beard], albedo[beard], rtol=0.02)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from digidouble.bench.protocol import Protocol
     from digidouble.bench.report import BenchReport
 
-NAMES = ("identity", "expression", "pose", "gaze", "flicker", "lighting", "multitrack", "persona", "roundtrip", "speed")
+NAMES = (
+    "identity", "expression", "pose", "gaze", "flicker", "creases", "follow", "lighting", "multitrack", "persona", "roundtrip", "speed",
+)  # fmt: skip
 # Protocols for which rows are watched by all judges at once: asked for one by one, they share what was seen.
 JUDGED = {"identity", "expression", "pose", "gaze", "flicker", "multitrack"}
 QUESTIONS = {
@@ -28,6 +30,8 @@ QUESTIONS = {
     "pose": "Does the head stay where the plate's is?",
     "gaze": "Does the output look where the plate looks?",
     "flicker": "Is the output as steady as the plate?",
+    "creases": "Do wrinkles come and go where the plate's do?",
+    "follow": "Does every clip's double move as the plate does? (The product's own tracker anew: no independent judge.)",
     "lighting": "Does the double take the plate's light?",
     "multitrack": "What do three faces cost in one pass, and does each win?",
     "persona": "Is the persona the person, without help from the plate?",

@@ -33,7 +33,7 @@ from digidouble.schema.time import FrameRange
 RENDER = Options(
     RenderSettings, ("quality", "frame_range", "workers", "purpose", "samples"), "Rendering", {"frame_range": "--range"}
 )
-LOOK = Options(LookSettings, ("keep_tone", "detail_match", "grain", "motion_blur"), "Look")
+LOOK = Options(LookSettings, ("keep_tone", "wrinkles", "detail_match", "grain", "motion_blur"), "Look")
 DELIVERY = Options(
     DeliverySettings,
     ("codec", "crf", "audio", "visible_label", "label_waiver_reason", "label_corner", "content_producer", "produce_id"),

@@ -32,9 +32,8 @@ NAMED_PAIRS = (
     ("wide_turns_lamp", "grimaces_long"), ("expressions_yaw", "rage_fast"), ("grimaces_long", "crying_man"),
 )  # fmt: skip
 MORE_PLATES = (
-    "grin_greenscreen", "puffed_cheeks", "expressions_yaw", "laugh_glasses", "expressions_tilt", "glasses_studio", "waist_up",
-    "emotion_sad", "emotion_surprised", "smile_30fps", "talk_200s", "webcam_hand_at_chin", "happy_talk", "sad_glasses_dark",
-    "funny_hand_chin", "talk_700px", "laugh_15fps", "eyes_rolled_12fps", "grid_talk_1",
+    "puffed_cheeks", "laugh_glasses", "expressions_tilt", "waist_up", "webcam_hand_at_chin", "happy_talk", "sad_glasses_dark",
+    "talk_700px",
 )  # fmt: skip
 UNUSABLE = ("no_face", "none_then_face", "face_then_none", "hand_")
 BLOCKS, HELD_OUT = 10, (3, 7)

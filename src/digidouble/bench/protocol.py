@@ -94,6 +94,7 @@ class Protocol:
         items: what there is to measure. measure: one of them.
         targets: number -> what is to be reached, in words.
         severity: what the worst cases are sorted by, in words; "" where none are sought.
+        shares: numbers whose mean over items is the ratio of two others' sums: (counted, of how many).
     """
 
     name: str
@@ -104,3 +105,4 @@ class Protocol:
     measure: Callable[[Workshop, Scope, str], Measured]
     targets: Mapping[str, str] = field(default_factory=dict)
     severity: str = ""
+    shares: Mapping[str, tuple[str, str]] = field(default_factory=dict)

@@ -56,6 +56,13 @@ class BenchReport:
         """Mean over items."""
         return finite_mean([r.numbers.get(number, math.nan) for r in self.records.get(protocol, ()) if r.row == row])
 
+    def summed(self, protocol: Protocol, row: str, number: str) -> float:
+        """What a table shows of a number over items: the mean, or the ratio of two sums where the protocol says so."""
+        if number not in protocol.shares:
+            return self.mean(protocol.name, row, number)
+        counted, among = (self.mean(protocol.name, row, n) for n in protocol.shares[number])
+        return counted / among if among > 0 else math.nan
+
 
 def write_report(report: BenchReport, path: Path) -> None:
     """As JSON; NaN becomes null."""
@@ -127,7 +134,7 @@ def summary_table(report: BenchReport, protocol: Protocol) -> tuple[list[str], l
     alike = len({tuple(r.row for r in records if r.item == i) for i in items}) == 1 and protocol.name != "speed"
     heads = ["row", *shown] if alike else ["item", "row", *shown]
     if alike:
-        body = [[row, *(text(report.mean(protocol.name, row, n)) for n in shown)] for row in report.rows(protocol.name)]
+        body = [[row, *(text(report.summed(protocol, row, n)) for n in shown)] for row in report.rows(protocol.name)]
     else:
         body = [[r.item, r.row, *(text(r.numbers.get(n, math.nan)) for n in shown)] for r in records]
     if protocol.targets and shown:

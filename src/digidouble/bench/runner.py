@@ -15,6 +15,8 @@ import numpy as np
 from digidouble.bench.machine import machine, versions
 from digidouble.bench.material import code_fingerprint, finished, sha256_of
 from digidouble.bench.protocol import Case, Measured, Picture, Protocol, Record, Scope
+from digidouble.bench.protocols.creases import CREASES
+from digidouble.bench.protocols.follow import FOLLOW
 from digidouble.bench.protocols.lighting import LIGHTING
 from digidouble.bench.protocols.multitrack import MULTITRACK
 from digidouble.bench.protocols.pairs import EXPRESSION, FLICKER, GAZE, IDENTITY, POSE
@@ -28,7 +30,7 @@ from digidouble.bench.worst import as_facts, worst_of, write_worst
 from digidouble.errors import DigidoubleError, OutputError
 
 PROTOCOLS: tuple[Protocol, ...] = (
-    SPEED, MULTITRACK, IDENTITY, EXPRESSION, POSE, GAZE, FLICKER, PERSONA, LIGHTING, ROUNDTRIP,
+    SPEED, MULTITRACK, IDENTITY, EXPRESSION, POSE, GAZE, FLICKER, CREASES, FOLLOW, PERSONA, LIGHTING, ROUNDTRIP,
 )  # fmt: skip
 Progress = Callable[[int, int], None]
 
@@ -81,7 +83,7 @@ def run(
     if progress:
         progress(len(todo), len(todo))
     worst = {name: worst_of(found) for name, found in cases.items() if found}
-    facts = {**_facts(shop, scope), "worst": as_facts(worst)}
+    facts = {**_facts(shop, scope, [i for _, i in todo]), "worst": as_facts(worst)}
     report = BenchReport(facts, {k: tuple(v) for k, v in records.items()}, failures)
     write_report(report, out)
     write_sheet(pictures, out.with_suffix(".png"))
@@ -97,10 +99,10 @@ def _turn(p: Protocol, item: str, scope: Scope) -> int:
     return names.index(item) if item in names and p is not ROUNDTRIP else len(names)
 
 
-def _facts(shop: Workshop, scope: Scope) -> dict[str, object]:
+def _facts(shop: Workshop, scope: Scope, items: list[str]) -> dict[str, object]:
     from digidouble.weights import registry
 
-    names = dict.fromkeys(n for p in scope.pairs for n in (p.persona, p.plate))
+    names = _clips(shop, scope, items)
     return {
         "when": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "versions": versions(),
         "code": {"bench": code_fingerprint(False), "product": code_fingerprint(True)},
@@ -110,8 +112,15 @@ def _facts(shop: Workshop, scope: Scope) -> dict[str, object]:
     }  # fmt: skip
 
 
+def _clips(shop: Workshop, scope: Scope, items: list[str]) -> list[str]:
+    """Clips that a result depends on: those of the pairs, and items that are clips themselves."""
+    return list(
+        dict.fromkeys([*(n for p in scope.pairs for n in (p.persona, p.plate)), *(i for i in items if i in shop.clips)])
+    )
+
+
 def _key(p: Protocol, item: str, shop: Workshop, scope: Scope) -> str:
-    clips = {n: sha256_of(shop.clips[n].path) for n in {k for q in scope.pairs for k in (q.persona, q.plate)}}
+    clips = {n: sha256_of(shop.clips[n].path) for n in _clips(shop, scope, [item])}
     facts = [
         p.name,
         item,

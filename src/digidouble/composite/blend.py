@@ -8,21 +8,48 @@ import cv2
 import numpy as np
 from jaxtyping import Float32
 
-from digidouble.schema.colour import frame_with, linear_from_frame
+from digidouble.schema.colour import LUMA, frame_with, linear_from_frame
 from digidouble.schema.frame import Frame
 from digidouble.schema.layers import Layer
 from digidouble.schema.track import TrackSample
 
+GUIDE_TEXELS = 2.0  # of the stored matte: how far its edge may be from the plate's
+GUIDE_NOISE = 0.05  # contrast of the plate (square root of light) that counts as an edge
 SMALLEST_ALPHA = 1 / 512  # below this a sample could not change; leaving it alone keeps it bit-equal
 
 
-def hold_out(layer: Layer, sample: TrackSample, presence: float) -> Layer:
-    """Coverage times what is visible of the performer's face, times how much of the double is shown."""
+def hold_out(layer: Layer, sample: TrackSample, presence: float, plate_linear: Float32[np.ndarray, "h w 3"]) -> Layer:
+    """Coverage times what is visible of the performer's face, times how much of the double is shown.
+
+    The matte is coarser than the plate: its edges are laid along the plate's own (`guided`).
+    """
     h, w = layer.alpha.shape
     to_local = sample.matte_px_from_crop.astype(np.float64) - np.array([[0, 0, layer.roi.x0], [0, 0, layer.roi.y0]])
     visible = cv2.warpAffine(sample.matte, to_local, (w, h), flags=cv2.INTER_CUBIC).astype(np.float32) / 255
-    alpha = layer.alpha * np.clip(visible, 0, 1) * np.float32(presence)
-    return replace(layer, alpha=alpha)
+    step = float(np.sqrt(abs(np.linalg.det(to_local[:, :2]))))
+    visible = np.clip(visible, 0, 1)
+    if step >= 1:  # a matte as fine as the plate needs no help
+        visible = guided(visible, np.sqrt(np.maximum(plate_linear, 0) @ LUMA), GUIDE_TEXELS * step)
+    return replace(layer, alpha=layer.alpha * visible * np.float32(presence))
+
+
+def guided(
+    matte: Float32[np.ndarray, "h w"], guide: Float32[np.ndarray, "h w"], radius: float
+) -> Float32[np.ndarray, "h w"]:
+    """Fast guided filter (He & Sun 2015) at half resolution: where the guide has an edge near the matte's, the matte's goes there.
+
+    guide: display-like, 0..1. radius: pixels, of the box in which matte = a guide + b is fitted. Result 0..1.
+    """
+    h, w = matte.shape
+    small = (max(w // 2, 1), max(h // 2, 1))
+    p, g = (cv2.resize(k, small, interpolation=cv2.INTER_AREA) for k in (matte, guide.astype(np.float32)))
+    side = 2 * max(round(radius / 2), 1) + 1
+    box = cv2.blur(cv2.merge([g, p, g * p, g * g]), (side, side))
+    a = (box[..., 2] - box[..., 0] * box[..., 1]) / (box[..., 3] - box[..., 0] ** 2 + GUIDE_NOISE**2)
+    line = cv2.blur(cv2.merge([a, box[..., 1] - a * box[..., 0]]), (side, side))
+    line = cv2.resize(line, (w, h), interpolation=cv2.INTER_LINEAR)
+    # What is nearly all or nothing is all or nothing: a faint ghost of the plate must not remain.
+    return np.clip((line[..., 0] * guide + line[..., 1] - 0.06) / 0.88, 0, 1)
 
 
 def composite(frame: Frame, layers: list[Layer], plate_linear: dict[int, Float32[np.ndarray, "h w 3"]]) -> Frame:

@@ -6,19 +6,17 @@ oval in those axes, `MARGIN` times the larger extent. `training/matte` trains th
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Int, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from digidouble.perception.crop import sample_affine
 from digidouble.perception.session import Runner, Session
+from digidouble.schema.kernels import fill_triangles
 from digidouble.schema.mesh import OUTER_LIPS, face_model
 from digidouble.schema.track import MATTE_SIZE
 
 MARGIN = 1.3
-BAND_CM = 1.6
 # The nose sticks out of the oval when the head is turned: its hull is added to the oval's area.
 NOSE = np.array(
     [168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 97, 326, 327, 48, 278, 64, 294, 129, 358, 45, 275, 44, 274, 193, 417]
@@ -40,25 +38,18 @@ def px_from_crop(points_px: Float[np.ndarray, "478 3"], size: int = MATTE_SIZE) 
     return np.concatenate([linear, offset[:, None]], 1).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def _bands() -> tuple[Int[np.ndarray, "n"], ...]:
-    """Points of the mean face at the same height, from one side to the other; neighbouring bands overlap by half."""
-    y = face_model().mean_cm[:468, 1]
-    low = np.arange(y.min(), y.max() - BAND_CM / 2, BAND_CM / 2)
-    return tuple(np.flatnonzero((y >= b) & (y <= b + BAND_CM)) for b in low)
-
-
 def hull(points_crop: Float[np.ndarray, "478 2"], size: int = MATTE_SIZE) -> UInt8[np.ndarray, "m m"]:
     """Area of the mesh in crop pixels, anti-aliased by four-fold supersampling, 0..255.
 
-    The oval, and bands across the face: on a profile the far half of the oval runs inside the face, over eye and mouth.
+    The oval, and every triangle: on a profile the far half of the oval runs inside the face, over eye and mouth.
     """
     big = np.zeros((size * 4, size * 4), np.uint8)
     points = (points_crop + 0.5) * 4 - 0.5
     fixed = np.round(np.clip(points, -8.0 * size, 12.0 * size) * 16).astype(np.int32)
     cv2.fillPoly(big, [fixed[face_model().loops["oval"]]], 255, shift=4)
-    for part in (NOSE, OUTER_LIPS, *_bands()):
+    for part in (NOSE, OUTER_LIPS):
         cv2.fillConvexPoly(big, cv2.convexHull(fixed[part]), 255, shift=4)
+    fill_triangles(np.clip(points, -8.0 * size, 12.0 * size).astype(np.float64), face_model().triangles, big)
     return cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA)
 
 

@@ -29,8 +29,8 @@ from digidouble.schema.track import WRINKLE_GRID, WRINKLE_RANGE
 LUMA_SIDE = 192  # side of the kept luma crop
 MARGIN = 1.1  # of the crop over the mesh's box
 BAND = 0.035  # of the face's width: what varies more slowly is light
-SLIP_TEXELS = 1.0  # how far the mesh may be off without anything counting as a crease
-FLOOR = 0.03  # natural log: smaller differences are noise
+SLIP_TEXELS = 0.5  # how far the mesh may be off without anything counting as a crease
+FLOOR = 0.015  # natural log: smaller differences are noise
 DEEPEST, BRIGHTEST = 0.6, 0.18  # natural log
 OVER_TIME = np.array([0.1, 0.2, 0.4, 0.2, 0.1], np.float32)
 BLACK = 0.004  # added to linear luma before the logarithm
@@ -67,7 +67,7 @@ def _log_luma(
     crop = _crop_of(taken_at_px)
     at = uv_grid(WRINKLE_GRID).carried(((points_px[:, :2] - crop[:, 2]) / crop[0, 0]).astype(np.float32))
     read = cv2.remap(luma, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.take(_linear_log(), read)
+    return _linear_log()[np.asarray(read, np.uint8)]
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ from digidouble.errors import SettingsError
 from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.persona.atlas import atlas_size, completed, delight, glasses_zone, low_pass, skin_likelihood, unwrap
+from digidouble.persona.temper import tempered
 from digidouble.schema.capture import CaptureSet, Look
 from digidouble.schema.mesh import iris_places
 from digidouble.schema.persona import KeyAtlas, Persona
@@ -53,7 +54,7 @@ def build_persona(capture: CaptureSet, name: str, settings: PersonaSettings | No
     confidence = [
         c * skin_likelihood(a, c, glasses_zone(k, size)) for a, (_, c), k in zip(lit, raw, looks, strict=True)
     ]
-    albedo = _agreeing(lit, confidence)
+    albedo = _agreeing([tempered(a, c) for a, c in zip(lit, confidence, strict=True)], confidence)
     fused, fused_conf = _fused(albedo, confidence, looks)
     full, full_conf = completed(fused, fused_conf, None)
     keys = [_key(full, full_conf, looks[0], neutral)]

@@ -22,6 +22,7 @@ from digidouble.schema.persona import Persona
 from digidouble.schema.track import SKIN_GRID, WRINKLE_RANGE, TrackSample
 
 MARGIN_PX = 6  # around the mesh, for blur
+CONTOUR = 0.012  # of the face's width, over which its outline is smoothed
 IRIS_CHROMA, IRIS_BRIGHTNESS = (0.7, 1.4), (0.5, 2.0)  # least and most gain
 
 
@@ -131,13 +132,16 @@ def draw(
         rgb,
         alpha,
     )
-    return Layer(track.track_id, roi, rgb, alpha * soft_contour(triangle), depth, triangle, bary)
+    contour = soft_contour(triangle, float(np.ptp(points_px[:, 0])))
+    return Layer(track.track_id, roi, rgb, alpha * contour, depth, triangle, bary)
 
 
-def soft_contour(triangle: Int32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
-    """0 outside the mesh, 1 from two pixels inside: the contour against the background is not a staircase."""
-    cover = cv2.blur((triangle >= 0).astype(np.float32), (3, 3), borderType=cv2.BORDER_REPLICATE)
-    return np.clip(2 * cover - 1, 0, 1)
+def soft_contour(triangle: Int32[np.ndarray, "h w"], face_px: float) -> Float32[np.ndarray, "h w"]:
+    """0 outside the mesh, 1 a little inside: the contour against the background is no staircase of pixels, nor, on a turned
+    head, the saw of triangles that just face the camera."""
+    reach = 2 * int(np.clip(CONTOUR * face_px, 1, 12)) + 1
+    cover = cv2.blur((triangle >= 0).astype(np.float32), (reach, reach), borderType=cv2.BORDER_REPLICATE)
+    return np.clip(2 * cv2.blur(cover, (3, 3), borderType=cv2.BORDER_REPLICATE) - 1, 0, 1)
 
 
 def crease_gain(wrinkles: Int8[np.ndarray, "w w"], strength: float) -> Float32[np.ndarray, "w w"]:

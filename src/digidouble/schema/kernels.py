@@ -232,3 +232,22 @@ def rgb8_from_yuv8(planes_y, planes_u, planes_v, sx, sy, m, out):
             out[y, x, 0] = min(max((luma + r_row[i]) >> 16, 0), 255)
             out[y, x, 1] = min(max((luma + g_row[i]) >> 16, 0), 255)
             out[y, x, 2] = min(max((luma + b_row[i]) >> 16, 0), 255)
+
+
+@_jit
+def fill_triangles(points, triangles, out):
+    """Sets out [h, w] to 255 where a pixel's centre lies in a triangle of points [n, 2], whichever way it faces."""
+    h, w = out.shape
+    for t in range(triangles.shape[0]):
+        ax, ay = points[triangles[t, 0], 0], points[triangles[t, 0], 1]
+        bx, by = points[triangles[t, 1], 0], points[triangles[t, 1], 1]
+        cx, cy = points[triangles[t, 2], 0], points[triangles[t, 2], 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if abs(area) < 1e-9:
+            continue
+        for y in range(max(int(np.ceil(min(ay, by, cy))), 0), min(int(np.floor(max(ay, by, cy))), h - 1) + 1):
+            for x in range(max(int(np.ceil(min(ax, bx, cx))), 0), min(int(np.floor(max(ax, bx, cx))), w - 1) + 1):
+                u = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area
+                v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
+                if u >= -1e-6 and v >= -1e-6 and u + v <= 1.000001:
+                    out[y, x] = 255
