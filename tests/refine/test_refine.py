@@ -131,3 +131,15 @@ def test_inputs_are_never_changed():
     motion_blur(k, np.array([20.0, 0.0]))
     add_grain(k, 0.02, (0, 1))
     assert (k.rgb == before[0]).all() and (k.alpha == before[1]).all()
+
+
+def test_a_smear_leaves_the_double_as_sharp_as_the_plate():
+    """A fast face that the plate's short shutter still shows sharp is not smeared by half a frame."""
+    sharp, motion = layer(), np.array([24.0, 0.0])
+    full = motion_blur(sharp, motion)
+    plate = 0.95 * measured(sharp)
+    held = motion_blur(sharp, motion, plate)
+    assert measured(full) < 0.85 * plate
+    assert measured(held) >= 0.9 * plate
+    assert motion_blur(sharp, motion, measured(sharp)) is sharp  # nothing at all may go
+    np.testing.assert_array_equal(motion_blur(sharp, motion, 1e-3).rgb, full.rgb)  # a soft plate takes it all

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 EPS = 0.02  # floor of display-referred colour under a logarithm
-TONE_TEXELS = 2.2  # of 32: render.light.RIM_TEXELS
+TONE_TEXELS = 2.2  # of 32: what the renderer followed when the pack was made, now only at the rim
 LUMA = (0.2126, 0.7152, 0.0722)
 NEIGHBOURS = 6
 

@@ -62,6 +62,9 @@ def apply(crop_from_px: Float[np.ndarray, "2 3"], points_px: Float[np.ndarray, "
 def hull_mask(points_crop: Float[np.ndarray, "n 2"], size: int = CROP) -> UInt8[np.ndarray, "size size"]:
     """Area of the mesh in crop pixels, anti-aliased, 0..255: the oval's polygon with the nose's and the lips' hulls.
 
+    What the shipped weights were trained on. `perception.matte.hull` adds every triangle since: the same up to about 20 degrees of
+    yaw, more of the face beyond, where the oval's far half runs inside it. The next training should use that.
+
     Every polygon is drawn with four sub-pixel bits at four times the size and averaged, so an edge is a coverage.
     """
     big = np.zeros((size * 4, size * 4), np.uint8)

@@ -14,6 +14,7 @@ from digidouble.schema.layers import Layer
 from digidouble.schema.track import TrackSample
 
 GUIDE_TEXELS = 2.0  # of the stored matte: how far its edge may be from the plate's
+BRIGHTEST_GUIDE = 4.0  # scene-linear: edges among highlights are no edges of faces
 GUIDE_NOISE = 0.05  # contrast of the plate (square root of light) that counts as an edge
 SMALLEST_ALPHA = 1 / 512  # below this a sample could not change; leaving it alone keeps it bit-equal
 
@@ -29,7 +30,8 @@ def hold_out(layer: Layer, sample: TrackSample, presence: float, plate_linear: F
     step = float(np.sqrt(abs(np.linalg.det(to_local[:, :2]))))
     visible = np.clip(visible, 0, 1)
     if step >= 1:  # a matte as fine as the plate needs no help
-        visible = guided(visible, np.sqrt(np.maximum(plate_linear, 0) @ LUMA), GUIDE_TEXELS * step)
+        guide = np.sqrt(np.clip(plate_linear @ LUMA, 0, BRIGHTEST_GUIDE))
+        visible = guided(visible, guide, GUIDE_TEXELS * step)
     return replace(layer, alpha=layer.alpha * visible * np.float32(presence))
 
 
@@ -38,14 +40,15 @@ def guided(
 ) -> Float32[np.ndarray, "h w"]:
     """Fast guided filter (He & Sun 2015) at half resolution: where the guide has an edge near the matte's, the matte's goes there.
 
-    guide: display-like, 0..1. radius: pixels, of the box in which matte = a guide + b is fitted. Result 0..1.
+    guide: display-like, 0..2. radius: pixels, of the box in which matte = a guide + b is fitted. Result 0..1.
     """
     h, w = matte.shape
     small = (max(w // 2, 1), max(h // 2, 1))
     p, g = (cv2.resize(k, small, interpolation=cv2.INTER_AREA) for k in (matte, guide.astype(np.float32)))
-    side = 2 * max(round(radius / 2), 1) + 1
+    side = 2 * max(round(min(radius, max(h, w)) / 2), 1) + 1
     box = cv2.blur(cv2.merge([g, p, g * p, g * g]), (side, side))
-    a = (box[..., 2] - box[..., 0] * box[..., 1]) / (box[..., 3] - box[..., 0] ** 2 + GUIDE_NOISE**2)
+    spread = np.maximum(box[..., 3] - box[..., 0] ** 2, 0)
+    a = (box[..., 2] - box[..., 0] * box[..., 1]) / (spread + GUIDE_NOISE**2)
     line = cv2.blur(cv2.merge([a, box[..., 1] - a * box[..., 0]]), (side, side))
     line = cv2.resize(line, (w, h), interpolation=cv2.INTER_LINEAR)
     # What is nearly all or nothing is all or nothing: a faint ghost of the plate must not remain.

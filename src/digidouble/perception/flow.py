@@ -96,23 +96,6 @@ class RaftFlow:
         return np.ascontiguousarray(found["flow"][0].transpose(1, 2, 0)[:h, :w])
 
 
-def disagreement(
-    forward: Float[np.ndarray, "h w 2"], backward: Float[np.ndarray, "h w 2"]
-) -> Float32[np.ndarray, "h w"]:
-    """Pixels by which following the flow there and back misses the start; large where something is covered or uncovered."""
-    h, w = forward.shape[:2]
-    y, x = np.mgrid[:h, :w].astype(np.float32)
-    there = forward.astype(np.float32)
-    back = cv2.remap(
-        backward.astype(np.float32),
-        x + there[..., 0],
-        y + there[..., 1],
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    return np.linalg.norm(there + back, axis=-1).astype(np.float32)
-
-
 def colour_wheel(flow: Float[np.ndarray, "h w 2"], most_px: float) -> UInt8[np.ndarray, "h w 3"]:
     """Flow as people draw it: hue is the direction (red to the right, yellow down, as in the Middlebury set), strength of
     colour the length, full at `most_px`, darker beyond; no motion is white."""

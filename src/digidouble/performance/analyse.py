@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from digidouble.assets import AssetReader, AssetWriter
+from digidouble.errors import DigidoubleError, OutputError
 from digidouble.footage import CutDetector, Footage
 from digidouble.performance.finish import finish_chain
 from digidouble.performance.join import join
@@ -103,6 +105,13 @@ def _analyse(footage: Footage, out: Path, settings: PerformSettings, progress: P
                 "weights": _weights_used(see),
             }
             return writer.finish(facts)
+    except OSError as e:
+        if isinstance(e, DigidoubleError) or e.errno != errno.ENOSPC:
+            raise
+        raise OutputError(
+            f"{folder}: no space left for what is seen of the faces until the analysis ends (70 KB a face and frame). "
+            "Free some, or name a larger folder: TMPDIR=/large digidouble ..."
+        ) from e
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -86,17 +86,21 @@ def window(chain: Chain, first: int, end_exclusive: int) -> np.ndarray:
 
 
 def spread_over(chain: Chain) -> np.ndarray:
-    """At most about NEUTRAL_SAMPLES observations, spread evenly."""
+    """At most NEUTRAL_SAMPLES observations, spread evenly over all runs."""
     total = sum(t.frames for t in chain.tracklets)
-    step = max(1, total // NEUTRAL_SAMPLES)
-    return np.concatenate([t.records(r, 1) for t in chain.tracklets for r in range(0, t.frames, step)])
+    step = -(-total // NEUTRAL_SAMPLES)
+    picked, before = [], 0
+    for t in chain.tracklets:
+        picked += [t.records(r, 1) for r in range(-before % step, t.frames, step)]
+        before += t.frames
+    return np.concatenate(picked)
 
 
 def neutral_skin(samples: np.ndarray, neutral_cm: Float[np.ndarray, "478 3"]) -> Neutral:
     """The creases that are always there, from the NEUTRAL_SHARE least expressive of a chain's samples."""
     count = min(max(8, round(NEUTRAL_SHARE * len(samples))), NEUTRAL_LOOKS)
     best = samples[np.argsort(effort_of(samples["points"], neutral_cm), kind="stable")[:count]]
-    skin, weight = best["skin"].astype(np.float32), uv_grid(SKIN_GRID).skin * np.ones((len(best), 1, 1))
+    skin, weight = best["skin"].astype(np.float32), _skin_weight(best, best["points"])
     lights = [light_of(r["points"], s, w) for r, s, w in zip(best, skin, weight, strict=True)]
     return Neutral.of(looks_of(best, best["points"], np.stack(lights)))
 
@@ -191,7 +195,9 @@ def finish_chain(
     presence = presence_of(chain, spans, cuts, shot_frames, settings.fade_frames)
     yaw = np.degrees(np.arccos(np.clip(done.arrays["rotation"][:, 2, 2], -1, 1)))
     presence *= np.clip((88 - yaw) / 12, 0, 1)  # a mesh is no longer to be trusted beyond a profile
-    presence *= certainty(done.arrays["score"])
+    for s in spans:  # a doubtful face before a cut says nothing about the one after it
+        rows = slice(s.start - chain.start, s.end_exclusive - chain.start)
+        presence[rows] *= certainty(done.arrays["score"][rows])
     iris = done.arrays.pop("iris")
     known = iris[(iris > 0).all(1)]
     iris_linear = np.median(known, 0) if len(known) else np.zeros(3)
@@ -257,10 +263,11 @@ def creases(
     """Crease gains of consecutive frames; none where nothing was seen."""
     looks = looks_of(records, points, lights)
     seen = np.array([bool(k.luma.any()) for k in looks])
-    bands = np.stack([k.band() if ok else rest.band for k, ok in zip(looks, seen, strict=True)])
+    nothing = np.zeros_like(rest.band)
+    changes = np.stack([rest.change(k) if ok else nothing for k, ok in zip(looks, seen, strict=True)])
     reach, last = len(OVER_TIME) // 2, len(looks) - 1
     around = np.clip(np.arange(len(looks))[:, None] + np.arange(-reach, reach + 1), 0, last)
-    return np.stack([rest.ratio(bands[rows], k.visible) for rows, k in zip(around, looks, strict=True)])
+    return np.stack([rest.ratio(changes[rows], k.visible) for rows, k in zip(around, looks, strict=True)])
 
 
 def _followed(records: np.ndarray, inner: slice, smoothing: float) -> Float[np.ndarray, "n 478 3"]:
@@ -305,19 +312,19 @@ def _matte_at(record: np.void, px: Float[np.ndarray, "a b 2"]) -> Float[np.ndarr
     return cv2.remap(record["matte"], crop[..., 0], crop[..., 1], cv2.INTER_LINEAR).astype(np.float32) / 255
 
 
+def _skin_weight(records: np.ndarray, points: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n g g"]:
+    """0..1 on the skin grid: skin that faces the camera, with nothing in front."""
+    grid = uv_grid(SKIN_GRID)
+    facing = np.stack([grid.carried(camera_normals(p)[:, 2:3])[..., 0] for p in points])
+    seen = np.clip(_visible(records, records["points"], SKIN_GRID) * 1.5 - 0.5, 0, 1)
+    return grid.skin * np.clip((facing - 0.1) / 0.4, 0, 1) * seen
+
+
 def _steady_skin(
     records: np.ndarray, points: Float[np.ndarray, "n 478 3"]
 ) -> tuple[Float[np.ndarray, "n g g 3"], Float[np.ndarray, "n g g"]]:
     """Radiance on the grid averaged over a few frames where it is seen, and how much to trust each texel (0..1)."""
-    grid = uv_grid(SKIN_GRID)
-    facing = np.stack(
-        [grid.carried(vertex_normals(p * FLIP_YZ, face_model().triangles)[:, 2:3])[..., 0] for p in points]
-    )
-    weight = (
-        grid.skin
-        * np.clip((facing - 0.1) / 0.4, 0, 1)
-        * np.clip(_visible(records, records["points"], SKIN_GRID) * 1.5 - 0.5, 0, 1)
-    )
+    weight = _skin_weight(records, points)
     log_skin = np.log(records["skin"].astype(np.float32) + 1e-4)
     trust = weight + 1e-4
     mean = convolved(log_skin * trust[..., None], GRID_BELL) / np.maximum(convolved(trust, GRID_BELL), 1e-5)[..., None]

@@ -92,10 +92,10 @@ def _fingerprints(settings: PerformSettings) -> dict[str, str]:
     from digidouble.weights import entry
 
     used = {"selfie-segmentation": entry("selfie-segmentation").raw_sha256}
-    for name in (settings.flow, settings.depth):
+    for role, name in (("flow", settings.flow), ("depth", settings.depth)):
         if name.endswith(".onnx"):
             with Path(name).open("rb") as file:  # the estimators have opened it already
-                used[Path(name).name] = hashlib.file_digest(file, "sha256").hexdigest()
+                used[f"{role}: {Path(name).name}"] = hashlib.file_digest(file, "sha256").hexdigest()
         elif name not in ("dis", "mesh"):
             used[name] = entry(name).raw_sha256
     return used
@@ -292,7 +292,9 @@ def add_modalities(
                 _flush(p, frame.index, writer)
                 del waiting[p.track.track_id]
         if progress:
-            progress(frame.index - first + 1, end - first)
+            progress(frame.index + 1, performance.shot.frame_count)
+    if progress:
+        progress(performance.shot.frame_count, performance.shot.frame_count)
     return senses.facts()
 
 

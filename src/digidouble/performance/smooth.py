@@ -71,7 +71,7 @@ def stuck(
         return points_px.astype(np.float32)
     carried = carried_px.astype(np.float32)
     doubt = DOUBT * NOISE_OF_WIDTH * _width(points_px)[:, None]
-    link = STIFFNESS * strength * trust.astype(np.float32)
+    link = STIFFNESS * min(strength, 1.0) * trust.astype(np.float32)
     link[0] = 0
     unexplained = 0.6 * np.linalg.norm(carried, axis=-1)
     u = np.zeros_like(carried)

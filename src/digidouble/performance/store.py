@@ -24,6 +24,7 @@ from digidouble.schema.time import FrameRange, FrameRate
 from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, WRINKLE_GRID, FaceTrack, TrackSample
 
 CACHED_CHUNKS = 6
+FARTHEST_PX = 1e6  # no plate is this large; larger numbers would ask later stages for absurd sizes
 
 
 def shot_facts(shot: Shot) -> dict[str, Any]:
@@ -53,6 +54,11 @@ def shot_from_facts(facts: Any, where: Path) -> Shot:
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, ArithmeticError, DigidoubleError) as e:
         raise DamagedAsset(f"{where}: the shot facts are malformed ({e}).") from e
+
+
+def _rows(tensors: dict[str, np.ndarray], name: str) -> int:
+    """Length of an array that may be missing or of no dimension."""
+    return tensors[name].shape[0] if name in tensors and tensors[name].ndim else 0
 
 
 class PerfStore:
@@ -87,7 +93,7 @@ class PerfStore:
     def _load(self, track_id: int, chunk: int) -> dict[str, np.ndarray]:
         name = f"tracks/{track_id}/{chunk:06d}.safetensors"
         big = self._reader.tensors(name)
-        n = len(big["points_px"]) if "points_px" in big else 0
+        n = _rows(big, "points_px")
         expect(
             big,
             {
@@ -100,6 +106,8 @@ class PerfStore:
             },
             self._reader.path / name,
         )
+        if (np.abs(big["matte_px_from_crop"]) > FARTHEST_PX).any() or (np.abs(big["points_px"]) > FARTHEST_PX).any():
+            raise DamagedAsset(f"{self._reader.path / name}: places a face further than {FARTHEST_PX:.0f} pixels away.")
         return big
 
     def modalities(self, track_id: int, index: int) -> Modalities | None:
@@ -116,7 +124,7 @@ class PerfStore:
             if self._modal is None or self._modal[0] != (track_id, chunk):
                 name = modalities.member(track_id, chunk)
                 big = self._reader.tensors(name)
-                expect(big, modalities.shapes(len(big["known"]) if "known" in big else 0), self._reader.path / name)
+                expect(big, modalities.shapes(_rows(big, "known")), self._reader.path / name)
                 self._modal = (track_id, chunk), big
             big = self._modal[1]
         if row >= len(big["known"]):

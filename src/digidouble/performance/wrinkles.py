@@ -33,6 +33,7 @@ SLIP_TEXELS = 0.5  # how far the mesh may be off without anything counting as a 
 FLOOR = 0.015  # natural log: smaller differences are noise
 DEEPEST, BRIGHTEST = 0.6, 0.18  # natural log
 OVER_TIME = np.array([0.1, 0.2, 0.4, 0.2, 0.1], np.float32)
+SEEN_SHARE = 0.25  # of the neutral frames in which skin must be visible to count as seen at rest
 BLACK = 0.004  # added to linear luma before the logarithm
 VIEW_SCALE_DEG = 25.0  # a turn this large spoils a neutral frame like a full-strength expression
 
@@ -112,10 +113,12 @@ def effort_of(
 
 @dataclass(frozen=True)
 class Neutral:
-    """Attributes: band: mean over the neutral frames. least: what a ratio must exceed (energy, natural log squared)."""
+    """Attributes: band: mean over the neutral frames. least: what a ratio must exceed (energy, natural log squared). seen: 0..1,
+    whether the skin was seen at rest at all; what was not has nothing to be compared with."""
 
     band: Float32[np.ndarray, "w w"]
     least: Float32[np.ndarray, "w w"]
+    seen: Float32[np.ndarray, "w w"]
 
     @classmethod
     def of(cls, looks: list[Look]) -> Neutral:
@@ -127,12 +130,19 @@ class Neutral:
         spread = (weight * (bands - mean) ** 2).sum(0) / total
         soft = _blurred(mean, 1.0)
         slope = np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=1 / 8))
-        return cls(mean, _blurred((FLOOR + SLIP_TEXELS * slope) ** 2 + spread, 2.0))
+        seen = np.clip(total / (SEEN_SHARE * len(looks)), 0, 1)
+        return cls(mean, _blurred((FLOOR + SLIP_TEXELS * slope) ** 2 + spread, 2.0), cv2.erode(seen, np.ones((5, 5))))
 
-    def ratio(self, bands: Float32[np.ndarray, "5 w w"], visible: Float[np.ndarray, "w w"]) -> Int8[np.ndarray, "w w"]:
+    def change(self, look: Look) -> Float32[np.ndarray, "w w"]:
+        """One frame's band over the neutral's, nothing where something is in front of the skin."""
+        return (look.band() - self.band) * look.visible.astype(np.float32)
+
+    def ratio(
+        self, changes: Float32[np.ndarray, "5 w w"], visible: Float[np.ndarray, "w w"]
+    ) -> Int8[np.ndarray, "w w"]:
         """Crease gain of the middle one of five frames, in steps of WRINKLE_RANGE / 127 natural log."""
-        change = _blurred(np.tensordot(OVER_TIME, bands, 1) - self.band, 0.7)
-        allowed = gate() * visible.astype(np.float32)
+        change = _blurred(np.tensordot(OVER_TIME, changes, 1), 0.7)
+        allowed = gate() * self.seen * visible.astype(np.float32)
         energy = _blurred(change**2 * allowed, 3.0) / (_blurred(allowed, 3.0) + np.float32(1e-2))
         keep = np.clip((energy - self.least) / (energy + np.float32(1e-6)), 0, 1) * allowed
         limit = np.where(change > 0, np.float32(BRIGHTEST), np.float32(DEEPEST))

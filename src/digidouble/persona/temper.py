@@ -36,13 +36,13 @@ def _sockets(size: int) -> Float32[np.ndarray, "s s"]:
 def tempered(
     albedo: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"]
 ) -> Float32[np.ndarray, "s s 3"]:
-    """The albedo with starved blue and socket shadows held back; a well lit source comes back as it was."""
+    """The albedo with starved blue and socket shadows held back; daylight keeps its colour."""
     size = albedo.shape[0]
     grid = uv_grid(size)
     skin = grid.skin * (confidence > 0.2)
     if skin.sum() < 50:
         return albedo
-    mean = albedo[skin > 0].mean(0)
+    mean = np.maximum(albedo[skin > 0].mean(0), 1e-4)
     return _lifted(_with_blue(albedo, mean), skin.astype(np.float32), mean)
 
 

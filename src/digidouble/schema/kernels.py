@@ -1,4 +1,4 @@
-"""The inner loops of colour conversion, compiled. Called only by `schema.colour`, which documents the meaning.
+"""Inner loops, compiled: colour conversion, called only by `schema.colour`, which documents the meaning, and `fill_triangles`.
 
 Conventions: `roi` is (x0, y0, x1, y1) in luma pixels. `sx`, `sy` are the log2 chroma subsampling. `k` holds the
 matrix: [y_offset, y_scale, c_mid, r_cr, g_cb, g_cr, b_cb | kr, kg, kb, y_gain, cb_gain, cr_gain], the first seven from
