@@ -102,6 +102,16 @@ def test_eyes_are_eyes_and_shut_when_told(double):
     assert np.median(one[:7]) > 3 * abs(np.median(one[7:]))
 
 
+def test_a_shut_lid_does_not_wear_the_eye(double):
+    """The iris is the darkest thing near an eye; behind shut lids none of it is left."""
+    pictures = [
+        studio_picture(double, head_turn(0), a, SIZE) for a in (STILL, action(lid_close_L=1.0, lid_close_R=1.0))
+    ]
+    where = inside(pictures[0].points_px, "left_eye")
+    dark = [(p.rgb_linear[where] @ LUMA < 0.3 * (double.skin_linear @ LUMA)).mean() for p in pictures]
+    assert dark[0] > 0.1 and dark[1] < 0.25 * dark[0]
+
+
 def test_dark_glasses_are_no_black_eyes(double):
     uv = (face_model().uv * double.keys[0].albedo.shape[0]).astype(np.int32)
     keys = []

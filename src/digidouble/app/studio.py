@@ -32,7 +32,7 @@ TURN_DEG, TURN_FRAMES = 60.0, 96
 SHEET_YAWS_DEG = (-60.0, -45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0, 60.0)
 ACTION_FRAMES = 18
 SHEET_COLUMNS = 11
-HEADER = 0.16  # of a sheet's shorter side, kept free for the visible label
+HEADER = 0.18  # of a sheet's shorter side, kept free for the visible label
 _RGB8, _SRGB = PixelLayout("rgb24", "rgb", 8), ColourTags(1, 13, 0, True)
 
 Progress = Callable[[int, int], None]

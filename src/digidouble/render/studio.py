@@ -107,6 +107,11 @@ class Studio:
         vertex[:, 2:5] = self._exposure * shading(STUDIO_LIGHT, camera_normals(points))
         vertex[:, 5] = 1.0
         vertex[:, 6] = opening_weight()
+        # The rim of a lid that comes down is skin: it must not wear the eye behind it.
+        gaps = lid_gaps(shape)
+        for eye, (loop, _) in enumerate(_EYES):
+            open_cm = float(np.median(gaps[7 * eye : 7 * eye + 7]))
+            vertex[model.loops[loop], 6] *= _eased((open_cm - 0.1) / self._openings.eye_cm[eye])
         vertex[:, 7:9] = self._openings.texels_at(shape)
         vertex[:, 9:12] = vertex[:, 2:5]
         # Little light comes in between lips that hardly part.
@@ -181,6 +186,7 @@ class _Openings:
         self.texture = _resized(persona.keys[0].albedo, size).copy()
         self._home: dict[str, tuple[Float[np.ndarray, "478 3"], Float[np.ndarray, "2 2"]]] = {}
         model = face_model()
+        self.eye_cm: list[float] = []  # between the lids of the key that shows the eye
         for side, (loop, iris) in enumerate(_EYES):
             gaps = [float(np.median(lid_gaps(s)[7 * side : 7 * side + 7])) for s in self._shape]
             key = int(np.argmax([g - 0.3 * abs(k.view_deg[0]) / 45 for g, k in zip(gaps, persona.keys, strict=True)]))
@@ -189,6 +195,7 @@ class _Openings:
             if gaps[key] < EYE_OPEN_CM or _too_dark(shown, mask, persona):
                 shown = _painted_eye(persona, iris, size)
             self._put(shown, mask)
+            self.eye_cm.append(max(0.75 * gaps[key], 0.2))
             self._home[loop] = self._shape[key], _texels_per_cm(self._shape[key], model.loops[loop], size)
         gaps = [lip_gap_cm(s) for s in self._shape]
         key = int(np.argmax(gaps))
