@@ -11,7 +11,9 @@ import typer
 from digidouble.app.command import command
 from digidouble.app.options import Options
 from digidouble.app.show import Show
+from digidouble.app.swap import consent_id
 from digidouble.capture import TEMPLATE, CaptureSettings, capture, read_consent
+from digidouble.deliver.settings import DeliverySettings
 from digidouble.errors import OutputError
 from digidouble.persona import PersonaSettings, build_persona, load_persona, save_persona
 from digidouble.persona.views import seen_share
@@ -29,7 +31,10 @@ def add_to(app: typer.Typer) -> None:
         group, "build", {"looks": CAPTURE, "settings": BUILD},
         "Example: digidouble persona build portrait.jpg interview.mov --name Ada --consent consent.toml -o ada.persona",
     )(build)  # fmt: skip
-    command(group, "show", epilog="Example: digidouble persona show ada.persona -o ada.png")(show_persona)
+    command(
+        group, "show",
+        epilog="Example: digidouble persona show ada.persona -o ada.png --turntable ada_turn.mp4 --expressions ada_actions.png",
+    )(show_persona)  # fmt: skip
     command(group, "consent-template", epilog="Example: digidouble persona consent-template -o consent.toml")(
         consent_template
     )
@@ -79,23 +84,53 @@ def show_persona(
     persona: Annotated[Path, typer.Argument(metavar="X.persona")],
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="SHEET.png", help="Picture to write: face, shape, atlases, confidence."),
+        typer.Option("--out", "-o", metavar="SHEET.png", help="Picture to write: face, shape, atlases, confidence, coverage."),
     ] = None,
-) -> None:
-    """Say what a double is made of and whose consent it carries; with -o, draw it."""
+    turn: Annotated[
+        Path | None,
+        typer.Option("--turntable", metavar="OUT.mp4|.png", help="The head turning to both sides: a movie, or a sheet of nine views."),
+    ] = None,
+    actions: Annotated[
+        Path | None,
+        typer.Option("--expressions", metavar="OUT.mp4|.png", help="Every muscle action, named: a movie, or a sheet."),
+    ] = None,
+) -> None:  # fmt: skip
+    """Say what a double is made of, what its sources covered and whose consent it carries; draw it by itself, without a plate."""
     from digidouble.app.sheets import check_sheet, persona_sheet, write_sheet
+    from digidouble.app.studio import check_studio, expressions, turntable
+    from digidouble.persona.coverage import coverage
 
     if out is not None:
         check_sheet(out)
+    wanted = [(path, make) for path, make in ((turn, turntable), (actions, expressions)) if path is not None]
+    for path, _ in wanted:
+        check_studio(path)
     double = load_persona(persona)
+    if wanted:
+        double.consent.check(date.today())
+    covered = coverage(double)
     _show_facts(show, double)
+    show.facts({"still to photograph": "; ".join(covered.advice) or "nothing is missing"})
     if date.today() > double.consent.expires:
         show.warn(f"consent expired on {double.consent.expires}: this persona does not render any more")
     elif (double.consent.expires - date.today()).days <= EXPIRES_SOON_DAYS:
         show.warn(f"consent expires on {double.consent.expires}")
     if out is not None:
         write_sheet(out, persona_sheet(double))
-    show.done({"out": out, **_record(double)}, *([f"{out}: sheet written"] if out else []))
+    delivered = []
+    for path, make in wanted:
+        with show.progress(f"drawing {path.name}", "pictures") as progress:
+            delivered.append(make(double, path, DeliverySettings(consent_ids=(consent_id(double),)), progress))
+    show.done(
+        {
+            "out": out,
+            **_record(double),
+            "coverage": covered.to_record(),
+            "delivered": [f.path for d in delivered for f in d.files],
+        },
+        *([f"{out}: sheet written"] if out else []),
+        *(f"{f.path}: written, labelled as AI-generated" for d in delivered for f in d.files),
+    )
 
 
 def consent_template(

@@ -57,8 +57,12 @@ def check_sheet(path: Path) -> None:
 
 
 def persona_sheet(persona: Persona) -> Any:
-    """Neutral face and shape from several sides, every atlas, and its confidence (UInt8, display-referred RGB)."""
+    """Neutral face and shape from several sides, every atlas, its confidence, and the coverage (UInt8, display-referred RGB)."""
+    import numpy as np
+
+    from digidouble.app.coverage_panel import coverage_panel
     from digidouble.deliver.sheets import contact_sheet
+    from digidouble.persona.coverage import coverage
     from digidouble.persona.views import atlas_picture, confidence_picture, neutral_view
 
     keys = persona.keys[:MAX_ATLASES]
@@ -79,7 +83,11 @@ def persona_sheet(persona: Persona) -> Any:
         "skin, light removed",
         "confidence: blue is filled in, yellow is seen",
     ]
-    return contact_sheet(rows, [turned, turned, names, sides], titles, 300)
+    sheet = contact_sheet(rows, [turned, turned, names, sides], titles, 300)
+    panel = coverage_panel(persona, coverage(persona), sheet.shape[1])
+    wider = np.full((sheet.shape[0], panel.shape[1], 3), sheet[0, 0], np.uint8)
+    wider[:, : sheet.shape[1]] = sheet
+    return np.vstack([wider, panel])
 
 
 def _source_name(persona: Persona, key: int) -> str:

@@ -86,9 +86,13 @@ def target_shape(
     out = plate_shape_cm + inside_weight()[:, None] * offset_cm
     now, rest = np.maximum(lid_gaps(plate_shape_cm), 0), np.maximum(lid_gaps(plate_neutral_cm), 0.15)
     own = np.maximum(lid_gaps(plate_neutral_cm + offset_cm), 0.15)
-    wanted = now * np.clip(own / rest, 0.7, 1.4)
-    change = wanted - lid_gaps(out)
-    out[:, 1] += 0.5 * _lid_weights() @ change
+    return with_lid_gaps(out, now * np.clip(own / rest, 0.7, 1.4))
+
+
+def with_lid_gaps(shape_cm: Float[np.ndarray, "478 3"], gaps_cm: Float[np.ndarray, "14"]) -> Float[np.ndarray, "478 3"]:
+    """The shape with its lids that far apart, each lid going half the way."""
+    out = shape_cm.copy()
+    out[:, 1] += 0.5 * _lid_weights() @ (gaps_cm - lid_gaps(shape_cm))
     return out
 
 
