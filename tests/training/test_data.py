@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
+from recipes import load
 
 ROOT = Path(__file__).parents[2]
 
 
-def load(*names: str) -> list[ModuleType]:
-    """Modules of training/data under their own short names, leaving no trace for the other recipes' tests."""
-    folder, before = str(ROOT / "training" / "data"), set(sys.modules)
-    sys.path.insert(0, folder)
-    try:
-        return [importlib.import_module(name) for name in names]
-    finally:
-        sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(folder):
-                del sys.modules[name]
-
-
-people, build = load("people", "build")
+people, build = load("data", "people", "build")
 
 
 def test_every_person_is_in_one_split_and_every_clip_may_be_trained_on() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +9,7 @@ from types import ModuleType
 import cv2
 import numpy as np
 import pytest
+import recipes
 
 from digidouble.errors import SettingsError
 from digidouble.refine.diffusion import SkinDetail, high_band
@@ -20,17 +19,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def load(*names: str) -> list[ModuleType]:
-    """Modules of training/diffusion under their own short names, leaving no trace for the other recipes' tests."""
+    """Modules of training/diffusion; the test is skipped without torch."""
     pytest.importorskip("torch", reason="the training recipe needs torch")
-    folder, before = str(ROOT / "training" / "diffusion"), set(sys.modules)
-    sys.path.insert(0, folder)
-    try:
-        return [importlib.import_module(name) for name in names]
-    finally:
-        sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(folder):
-                del sys.modules[name]
+    return recipes.load("diffusion", *names)
 
 
 class Answers:

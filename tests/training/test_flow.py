@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import importlib
 import pickle
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
+from recipes import load
 
 torch = pytest.importorskip("torch", reason="the training recipe needs torch")
 
@@ -19,21 +18,7 @@ ROOT = Path(__file__).parents[2]
 PUBLISHED = "119492c560fcc8e33c405adc2867f9f1c7f1b3db3abbf48677d2f1d6372bfdd4", 169, 5_257_536
 
 
-def load(*names: str) -> list[ModuleType]:
-    """Modules of training/flow under their own short names, leaving no trace for the other recipes' tests."""
-    folder = str(ROOT / "training" / "flow")
-    before = set(sys.modules)
-    sys.path.insert(0, folder)
-    try:
-        return [importlib.import_module(name) for name in names]
-    finally:
-        sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(folder):
-                del sys.modules[name]
-
-
-model, export = load("model", "export")
+model, export = load("flow", "model", "export")
 
 
 def table(network) -> tuple[str, int, int]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import recipes
 
 from digidouble.errors import SettingsError, WeightsError
 from digidouble.perception.uvgrid import uv_grid
@@ -21,17 +20,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def load(*names: str) -> list[ModuleType]:
-    """Modules of training/fusion under their own short names, leaving no trace for the other recipes' tests."""
+    """Modules of training/fusion; the test is skipped without torch."""
     pytest.importorskip("torch", reason="the training recipe needs torch")
-    folder, before = str(ROOT / "training" / "fusion"), set(sys.modules)
-    sys.path.insert(0, folder)
-    try:
-        return [importlib.import_module(name) for name in names]
-    finally:
-        sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(folder):
-                del sys.modules[name]
+    return recipes.load("fusion", *names)
 
 
 class Recorder:

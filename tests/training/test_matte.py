@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
+from recipes import load
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "src" / "digidouble" / "shipped" / "matte.onnx"
 
 
-def load(*names: str) -> list[ModuleType]:
-    """Modules of training/matte under their own short names, leaving no trace for the other recipes' tests."""
-    folder = str(ROOT / "training" / "matte")
-    before = set(sys.modules)
-    sys.path.insert(0, folder)
-    try:
-        return [importlib.import_module(name) for name in names]
-    finally:
-        sys.path.remove(folder)
-        for name in set(sys.modules) - before:
-            if str(getattr(sys.modules[name], "__file__", "")).startswith(folder):
-                del sys.modules[name]
-
-
-crop, bases, occluders = load("crop", "bases", "occluders")
+crop, bases, occluders = load("matte", "crop", "bases", "occluders")
 
 
 def oval_mesh(width: float, height: float) -> np.ndarray:
@@ -167,7 +151,7 @@ def test_shipped_network_keeps_its_contract() -> None:
 def test_transforms_of_the_compositor_place_things_where_they_say() -> None:
     """A layer put at (x, y) has its centre there; composing transforms is applying one after the other."""
     torch = pytest.importorskip("torch")
-    (composite,) = load("composite")
+    (composite,) = load("matte", "composite")
     dot = torch.zeros(1, 1, 128, 128)
     dot[0, 0, 62:66, 62:66] = 1
     value = lambda v: torch.tensor([v])  # noqa: E731
