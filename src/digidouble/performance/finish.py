@@ -22,7 +22,7 @@ from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance.join import Chain
 from digidouble.performance.settings import PerformSettings
 from digidouble.performance.smooth import REACH, SMOOTH_REACH, convolved, smooth_points, stuck
-from digidouble.performance.tracklets import MIN_SCORE, RECORD
+from digidouble.performance.tracklets import MIN_SCORE, RECORD, Tracklet
 from digidouble.performance.worn import LOOKS, worn_of
 from digidouble.performance.wrinkles import OVER_TIME, Look, Neutral, effort_of
 from digidouble.schema.mesh import FLIP_YZ, camera_normals, face_model, vertex_normals
@@ -85,21 +85,34 @@ def window(chain: Chain, first: int, end_exclusive: int) -> np.ndarray:
     return parts
 
 
-def spread_over(chain: Chain) -> np.ndarray:
-    """At most NEUTRAL_SAMPLES observations, spread evenly over all runs."""
+@dataclass(frozen=True)
+class Spread:
+    """Observations spread evenly over all runs of a chain: where each one is, and its mesh. An observation whole is 100 KB, so
+    only those that are asked for are read."""
+
+    at: tuple[tuple[Tracklet, int], ...]
+    points: Float[np.ndarray, "n 478 3"]
+
+    def records(self, which: Int[np.ndarray, "k"]) -> np.ndarray:
+        return np.concatenate([t.records(r, 1) for t, r in (self.at[int(k)] for k in which)])
+
+
+def spread_over(chain: Chain, count: int = NEUTRAL_SAMPLES) -> Spread:
+    """At most `count` observations."""
     total = sum(t.frames for t in chain.tracklets)
-    step = -(-total // NEUTRAL_SAMPLES)
-    picked, before = [], 0
+    step = -(-total // count)
+    at: list[tuple[Tracklet, int]] = []
+    before = 0
     for t in chain.tracklets:
-        picked += [t.records(r, 1) for r in range(-before % step, t.frames, step)]
+        at += [(t, r) for r in range(-before % step, t.frames, step)]
         before += t.frames
-    return np.concatenate(picked)
+    return Spread(tuple(at), np.stack([t.records(r, 1)["points"][0] for t, r in at]))
 
 
-def neutral_skin(samples: np.ndarray, neutral_cm: Float[np.ndarray, "478 3"]) -> Neutral:
+def neutral_skin(samples: Spread, neutral_cm: Float[np.ndarray, "478 3"]) -> Neutral:
     """The creases that are always there, from the NEUTRAL_SHARE least expressive of a chain's samples."""
-    count = min(max(8, round(NEUTRAL_SHARE * len(samples))), NEUTRAL_LOOKS)
-    best = samples[np.argsort(effort_of(samples["points"], neutral_cm), kind="stable")[:count]]
+    count = min(max(8, round(NEUTRAL_SHARE * len(samples.at))), NEUTRAL_LOOKS)
+    best = samples.records(np.argsort(effort_of(samples.points, neutral_cm), kind="stable")[:count])
     skin, weight = best["skin"].astype(np.float32), _skin_weight(best, best["points"])
     lights = [light_of(r["points"], s, w) for r, s, w in zip(best, skin, weight, strict=True)]
     return Neutral.of(looks_of(best, best["points"], np.stack(lights)))
@@ -167,9 +180,9 @@ def finish_chain(
 ) -> None:
     """Smooth, solve and write one track: `tracks/ID/facts` and `tracks/ID/CHUNK` members."""
     samples = spread_over(chain)
-    neutral = neutral_from(samples["points"])
+    neutral = neutral_from(samples.points)
     rest = neutral_skin(samples, neutral)
-    some = samples[:: -(-len(samples) // LOOKS)]
+    some = samples.records(np.arange(0, len(samples.at), -(-len(samples.at) // LOOKS)))
     worn = worn_of(
         1 - _visible(some, some["points"], WRINKLE_GRID), _facing(some["points"].astype(np.float64), WRINKLE_GRID)
     )

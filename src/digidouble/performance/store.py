@@ -23,7 +23,7 @@ from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange, FrameRate
 from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, WRINKLE_GRID, FaceTrack, TrackSample
 
-CACHED_CHUNKS = 6
+CACHED_CHUNKS = 2  # a track: frames in work lie at most on two sides of a boundary
 FARTHEST_PX = 1e6  # no plate is this large; larger numbers would ask later stages for absurd sizes
 
 
@@ -76,9 +76,9 @@ class PerfStore:
         with self._lock:
             key = (track_id, chunk)
             if key not in self._chunks:
+                while len(self._chunks) >= CACHED_CHUNKS * len(self.starts):
+                    self._chunks.popitem(last=False)  # before the next one is read: they are the largest things here
                 self._chunks[key] = self._load(track_id, chunk)
-                while len(self._chunks) > CACHED_CHUNKS:
-                    self._chunks.popitem(last=False)
             self._chunks.move_to_end(key)
             big = self._chunks[key]
         if row >= len(big["points_px"]):
