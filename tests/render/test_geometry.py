@@ -8,6 +8,8 @@ from synthetic import person, still
 
 from digidouble.perception.shape import neutral_from
 from digidouble.render.geometry import (
+    LARGEST_CM,
+    READ_SHARE,
     double_points,
     facing_weight,
     feather,
@@ -44,7 +46,14 @@ def test_neutral_becomes_the_persona_inside_and_stays_the_plate_at_the_oval(plat
     neutral, d = person(plate).neutral_cm, offset(persona, plate)
     out = target_shape(neutral, neutral, d)
     np.testing.assert_allclose(out[M.loops["oval"]], neutral[M.loops["oval"]], atol=1e-4)  # the silhouette
-    wanted = proportions_onto(person(persona).neutral_cm, neutral)
+    read = proportions_onto(person(persona).neutral_cm, neutral) - neutral
+    far = np.linalg.norm(read, axis=1, keepdims=True)
+    stretched = d / np.where(far > 1e-6, read, 1)
+    # The same way as was read, further, and nowhere beyond the bound.
+    assert (np.sum(d * read, 1) >= 0.999 * np.linalg.norm(d, axis=1) * far[:, 0] - 1e-9).all()
+    assert 1 < np.median(stretched[far[:, 0] > 0.02]) <= 1 / READ_SHARE + 1e-6
+    assert np.linalg.norm(d, axis=1).max() < LARGEST_CM
+    wanted = neutral + d
     deep = (inside_weight()[:468] > 0.999) & (M.hole_cm[:468] > 1.0)
     assert deep.sum() > 30
     np.testing.assert_allclose(out[:468][deep], wanted[:468][deep], atol=1e-3)

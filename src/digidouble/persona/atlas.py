@@ -11,6 +11,7 @@ from jaxtyping import Float, Float32, UInt8
 from digidouble.perception.light import fit_light, shading
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.capture import Look
+from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import BROWS, OUTER_LIPS, camera_normals, face_model
 from digidouble.schema.track import SKIN_GRID
 
@@ -19,6 +20,7 @@ TEXELS_PER_PX = (
 )
 FOREHEAD_CM = 2.0  # above the eyes, over the brows of the mean face
 BEARD_CM = -4.5  # height of the nose's base
+STRAND_WIDTH, STRAND_LENGTH = 0.055, 0.07  # of the atlas: widest, and shortest that counts
 DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highlight, not to be divided by
 
 
@@ -70,10 +72,32 @@ def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32
     seen = cv2.erode(_seen(look, at), np.ones((3, 3)), iterations=max(1, size // 80))
     seen = np.maximum(seen, glasses_zone(look, size))
     confidence = grid.covered * inside * np.clip((facing - 0.12) / 0.45, 0, 1) * np.clip(seen * 1.6 - 0.6, 0, 1)
+    confidence *= 1 - strands(colour)
     # Inside the openings there is no surface whose facing could be judged.
     opening = grid.triangle >= len(face_model().triangles)
     confidence[opening] = (inside * grid.covered)[opening]
     return np.maximum(colour, 0), confidence.astype(np.float32)
+
+
+def strands(colour: Float32[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "s s"]:
+    """0..1, where a strand of hair falls along the cheek, or its shadow: the matte is too coarse for it, and every double would wear it.
+
+    A strand is darker than the skin on both sides of it and runs down the face. Beards are no strands: they are wide, or short hairs.
+    """
+    size = colour.shape[0]
+    log = np.log(cv2.GaussianBlur(np.maximum(colour @ LUMA, 1e-4), (0, 0), max(size / 250, 0.5)))
+    wide = np.ones((1, int(STRAND_WIDTH * size) | 1), np.uint8)
+    depth = cv2.morphologyEx(log, cv2.MORPH_CLOSE, wide) - log
+    place = uv_grid(size).carried(face_model().mean_cm)
+    cheek = (np.abs(place[..., 0]) > 2.9) & (place[..., 1] < -0.7) & (place[..., 1] > -7) & uv_grid(size).covered
+    found = (np.clip((depth - 0.08) / 0.08, 0, 1) * cheek).astype(np.float32)
+    _, parts, stats, _ = cv2.connectedComponentsWithStats((found > 0.25).astype(np.uint8))
+    runs = (stats[:, cv2.CC_STAT_HEIGHT] > STRAND_LENGTH * size) & (
+        stats[:, cv2.CC_STAT_WIDTH] < 0.5 * stats[:, cv2.CC_STAT_HEIGHT]
+    )
+    runs[0] = False
+    side = 2 * max(size // 120, 1) + 1
+    return cv2.blur(cv2.dilate(runs[parts].astype(np.float32), np.ones((side, side))), (3, 3))
 
 
 def light_of_look(look: Look) -> Float[np.ndarray, "9 3"]:

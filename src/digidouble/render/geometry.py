@@ -17,6 +17,8 @@ from digidouble.schema.pose import Pose
 INSIDE_CM = 2.6  # distance from the oval at which the persona's proportions hold in full
 FEATHER_CM = 1.1  # over which the double fades into the plate, along the face
 LID_REACH_CM = 0.9
+READ_SHARE = 0.45  # of what sets one face apart from another the mesh network reads: it leans towards the mean face
+LARGEST_CM = 0.9  # no point is taken further than this from the plate's own face
 
 
 def smoothstep(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
@@ -92,15 +94,22 @@ def target_shape(
 def with_lid_gaps(shape_cm: Float[np.ndarray, "478 3"], gaps_cm: Float[np.ndarray, "14"]) -> Float[np.ndarray, "478 3"]:
     """The shape with its lids that far apart, each lid going half the way."""
     out = shape_cm.copy()
-    out[:, 1] += 0.5 * _lid_weights() @ (gaps_cm - lid_gaps(shape_cm))
+    for _ in range(2):  # neighbouring pairs move each other's lids; the second step takes back what the first left
+        out[:, 1] += 0.5 * _lid_weights() @ (gaps_cm - lid_gaps(out))
     return out
 
 
 def persona_offset(
     persona_neutral_cm: Float[np.ndarray, "478 3"], plate_neutral_cm: Float[np.ndarray, "478 3"]
 ) -> Float[np.ndarray, "478 3"]:
-    """What makes the plate's neutral face the persona's, size and place taken out."""
-    return proportions_onto(persona_neutral_cm, plate_neutral_cm) - plate_neutral_cm
+    """What makes the plate's neutral face the persona's, size and place taken out.
+
+    Both faces were read by a network that leans towards the mean: a double drawn with the plain difference, and read again, shows a
+    third of it (docs/architecture.md). So the difference is divided by READ_SHARE, and bounded smoothly by LARGEST_CM.
+    """
+    read = proportions_onto(persona_neutral_cm, plate_neutral_cm) - plate_neutral_cm
+    far = np.linalg.norm(read, axis=1, keepdims=True) / READ_SHARE
+    return read / READ_SHARE * (LARGEST_CM * np.tanh(far / LARGEST_CM) / np.maximum(far, 1e-9))
 
 
 def facing_weight(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "478"]:
