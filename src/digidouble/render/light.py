@@ -23,7 +23,7 @@ from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import camera_normals, face_model
 from digidouble.schema.track import SKIN_GRID, TrackSample
 
-RIM_TEXELS = 2.2  # of 32 over the face, about 7 % of its width: how finely the plate is followed at the rim
+RIM_TEXELS = 1.6  # of 32 over the face, about 5 % of its width: how finely the plate is followed at the rim
 INSIDE_TEXELS = 5.0  # and inside, where what varies faster is the plate person's face rather than light
 RESIDUAL_LIMIT = 0.4  # natural log, inside the face
 

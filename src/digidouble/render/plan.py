@@ -12,9 +12,9 @@ from digidouble.schema.persona import Persona
 from digidouble.schema.pose import Pose
 from digidouble.schema.track import FaceTrack
 
-STAY = 1.25  # a new key must be this much nearer than the one in use
-FADE_FRAMES = 8
-HOLD_FRAMES = 6
+STAY = 1.5  # a new key must be this much nearer than the one in use
+FADE_FRAMES = 14
+HOLD_FRAMES = 12
 VIEW_SCALE_DEG = 25.0  # a turn this large counts like a full-strength expression
 SOFTNESS_COST = 0.3  # per halving (natural log) of the source's face width: soft keys must earn their place
 
