@@ -11,13 +11,14 @@ from jaxtyping import Float, Float16, Float32, Int8, Int32
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.render import kernels
 from digidouble.render.geometry import double_points, facing_weight, feather, inside_weight, opening_weight
+from digidouble.render.gloss import plate_lobe
 from digidouble.render.light import LookSettings, point_gains
 from digidouble.render.plan import CastPlan
 from digidouble.render.tone import contrast_share, plate_contrast, with_contrast, with_creases_of
 from digidouble.schema.colour import LUMA
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
-from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, face_model
+from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, camera_normals, face_model
 from digidouble.schema.persona import Persona
 from digidouble.schema.track import SKIN_GRID, WRINKLE_RANGE, TrackSample
 
@@ -43,6 +44,7 @@ class PreparedCast:
         self.worn = plan.track.worn.astype(np.float32) / 255
         size, plate = self._size(), plate_contrast(plan.track)
         self.keys = {k: self._prepared(plan.persona, k, size, plate) for k in used}
+        self.lobe = plate_lobe(plan.track, lambda row: self.keys[int(plan.key_a[row])].grid)
 
     def _size(self) -> int:
         """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile)."""
@@ -97,7 +99,8 @@ def draw(
     a, b = cast.keys[int(plan.key_a[row])], cast.keys[int(plan.key_b[row])]
     mix = float(plan.mix[row])
     grid = a.grid + mix * (b.grid - a.grid) if mix > 0 else a.grid
-    gains = point_gains(sample, track.light_sh[row], grid, points_px, plan.persona.skin_linear, cast.look)
+    skin = plan.persona.skin_linear
+    gains, shine = point_gains(sample, track.light_sh[row], grid, points_px, skin, cast.look, cast.lobe)
     vertex = np.empty((478, 12))
     vertex[:, :2] = model.uv * a.atlas.shape[0]
     vertex[:, 2:5] = gains
@@ -131,6 +134,10 @@ def draw(
         irises,
         iris_gain(plan.persona.iris_linear, track.iris_linear),
         skin_luma(sample),
+        camera_normals(points_px),
+        cast.lobe.half,
+        cast.lobe.doublings,
+        shine,
         rgb,
         alpha,
     )
