@@ -162,11 +162,11 @@ def test_a_key_creases_as_the_fused_atlas_does():
     assert on.sum() > 30
 
     def depth(atlas: np.ndarray) -> float:
-        return float(-np.log(atlas[on] / plain[on]).mean())
+        return float(np.mean(-np.log(atlas[on] / plain[on])))
 
     smoothed = with_creases_of(creased, plain, 1.0)
     assert depth(smoothed) < 0.5 * depth(creased)
-    assert depth(with_creases_of(plain, creased, 1.0)) > 0.55 * depth(creased)
+    assert depth(with_creases_of(plain, creased, 1.0)) > 0.5 * depth(creased)
     assert depth(creased) > depth(with_creases_of(creased, plain, 0.5)) > depth(smoothed)
     off = cv2.dilate(crow_feet(size), np.ones((25, 25))) == 0
     assert np.abs(np.log(smoothed[off] / plain[off])).max() < 0.02
