@@ -128,7 +128,7 @@ def test_what_the_light_match_brought_along_is_not_there_twice():
     )  # fmt: skip
     errors, totals = [], []
     for used in (gloss.NONE, lobe):
-        gains, shine = point_gains(sample, light, albedo(), points, TONE.astype(np.float32), LookSettings(), used)
+        gains, shine = point_gains(sample, light, albedo(), normals, TONE.astype(np.float32), LookSettings(), used)
         drawn = albedo() * GRID.carried(gains)
         drawn = drawn + GRID.carried((used.shape(normals)[:, None] * shine).astype(np.float32))
         use = weight > 0.5

@@ -125,7 +125,7 @@ def test_shade_against_numpy():
         iris_gain,
         0.9,
         normals,
-        half,
+        normals @ half,
         3,
         shine,
         rgb,
@@ -153,8 +153,9 @@ def test_shade_against_numpy():
     fold = bilinear(crease[..., None], v[:, 0] / s * 24 - 0.5, v[:, 1] / s * 24 - 0.5)
     skin = (0.7 * first + 0.3 * second) * v[:, 2:5] * fold
     facing = (weights[..., None] * normals[M.all_triangles[t]]).sum(1)
+    seen = np.maximum(facing @ half, 0)[:, None] ** 8 > 0.002
     facing /= np.linalg.norm(facing, axis=1, keepdims=True)
-    highlight = np.maximum(facing @ half, 0)[:, None] ** 8 * shine * fold
+    highlight = np.where(seen, np.maximum(facing @ half, 0)[:, None] ** 8 * shine * fold, 0)
     assert highlight.max() > 0.3
     skin += highlight
     opening = bilinear(plate, v[:, 7], v[:, 8]) * v[:, 9:12]

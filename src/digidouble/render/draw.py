@@ -100,7 +100,8 @@ def draw(
     mix = float(plan.mix[row])
     grid = a.grid + mix * (b.grid - a.grid) if mix > 0 else a.grid
     skin = plan.persona.skin_linear
-    gains, shine = point_gains(sample, track.light_sh[row], grid, points_px, skin, cast.look, cast.lobe)
+    normals = camera_normals(points_px)
+    gains, shine = point_gains(sample, track.light_sh[row], grid, normals, skin, cast.look, cast.lobe)
     vertex = np.empty((478, 12))
     vertex[:, :2] = model.uv * a.atlas.shape[0]
     vertex[:, 2:5] = gains
@@ -134,8 +135,8 @@ def draw(
         irises,
         iris_gain(plan.persona.iris_linear, track.iris_linear),
         skin_luma(sample),
-        camera_normals(points_px),
-        cast.lobe.half,
+        normals,
+        normals @ cast.lobe.half,
         cast.lobe.doublings,
         shine,
         rgb,

@@ -93,7 +93,7 @@ def shade(
     iris_gain,
     skin_luma,
     normals,
-    half,
+    toward,
     doublings,
     shine,
     rgb,
@@ -107,13 +107,15 @@ def shade(
     the plate itself at the plate's own mesh. hidden [g,g], over the same UV, is what stays in front of the face.
     iris [2,3]: centre x, y and radius in this buffer's pixels; inside, colour is scaled by iris_gain [3] where it is darker
     than skin_luma (lids and the white of the eye are not iris).
-    normals [n,3] and half [3], unit vectors: on skin, shine [3] x (n . half) to the power of 2 ** doublings is added (Blinn 1977).
+    normals [n,3], unit vectors, toward [n], their cosine to the half vector: on skin, shine [3] x cosine to the power of
+    2 ** doublings is added (Blinn 1977), where that is more than a few thousandths.
     """
     h, w = index.shape
     skin, other, inside = np.empty(3), np.empty(3), np.empty(3)
     to_crease = crease.shape[0] / atlas_a.shape[0]
     v = np.empty(vertex.shape[1])
     shines = shine[0] + shine[1] + shine[2] > 0.0
+    least = 0.002 ** (1.0 / 2**doublings)
     for y in range(h):
         for x in range(w):
             t = index[y, x]
@@ -138,16 +140,18 @@ def shade(
                 for c in range(3):
                     skin[c] *= v[2 + c] * fold
                 if shines:
-                    nx = w0 * normals[i, 0] + w1 * normals[j, 0] + w2 * normals[k, 0]
-                    ny = w0 * normals[i, 1] + w1 * normals[j, 1] + w2 * normals[k, 1]
-                    nz = w0 * normals[i, 2] + w1 * normals[j, 2] + w2 * normals[k, 2]
-                    # The square of the cosine first: the root of the normal's length is never taken.
-                    dot = max(nx * half[0] + ny * half[1] + nz * half[2], 0.0)
-                    lobe = dot * dot / max(nx * nx + ny * ny + nz * nz, 1e-12)
-                    for _ in range(doublings - 1):
-                        lobe *= lobe
-                    for c in range(3):
-                        skin[c] += lobe * shine[c] * fold
+                    dot = w0 * toward[i] + w1 * toward[j] + w2 * toward[k]
+                    if dot > least:
+                        size = 0.0
+                        for c in range(3):
+                            n = w0 * normals[i, c] + w1 * normals[j, c] + w2 * normals[k, c]
+                            size += n * n
+                        # The square of the cosine first: the root of the normal's length is never taken.
+                        lobe = dot * dot / size
+                        for _ in range(doublings - 1):
+                            lobe *= lobe
+                        for c in range(3):
+                            skin[c] += lobe * shine[c] * fold
             else:
                 skin[0] = skin[1] = skin[2] = 0.0
             if inner > 0.0:

@@ -21,7 +21,7 @@ from digidouble.perception.uvgrid import uv_grid
 from digidouble.render.geometry import inside_weight
 from digidouble.render.gloss import NONE, Lobe
 from digidouble.schema.colour import LUMA
-from digidouble.schema.mesh import camera_normals, face_model
+from digidouble.schema.mesh import face_model
 from digidouble.schema.track import SKIN_GRID, TrackSample
 
 RIM_TEXELS = 2.2  # of 32 over the face, about 7 % of its width: how finely the plate is followed at the rim
@@ -78,15 +78,16 @@ def _at_points(known: Float32[np.ndarray, "g g 4"], sigma: float) -> Float32[np.
 
 
 def point_gains(
-    sample: TrackSample, light_sh: Float[np.ndarray, "9 3"], albedo_grid: Float[np.ndarray, "g g 3"], double_px: Float[np.ndarray, "478 3"],
+    sample: TrackSample, light_sh: Float[np.ndarray, "9 3"], albedo_grid: Float[np.ndarray, "g g 3"], normals: Float[np.ndarray, "478 3"],
     photographed_skin: Float[np.ndarray, "3"], look: LookSettings, lobe: Lobe = NONE,
 ) -> tuple[Float32[np.ndarray, "478 3"], Float64[np.ndarray, "3"]]:  # fmt: skip
     """(linear gain of the albedo at every mesh point, peak of the shine that comes on top).
 
-    The residual is that of persona and shine together, so what the match brings along of a highlight is not there twice.
+    `normals` are the double's, in camera axes. The residual is that of persona and shine together, so what the match brings along
+    of a highlight is not there twice.
     """
     grid = uv_grid(SKIN_GRID)
-    lit = shading(light_sh, camera_normals(double_px)).astype(np.float32)
+    lit = shading(light_sh, normals).astype(np.float32)
     weight = sample.skin_weight.astype(np.float32) / 255
     plate, persona = np.maximum(sample.skin_linear.astype(np.float32), 0), albedo_grid * grid.carried(lit)
     share = weight[..., None] / max(float(weight.sum()), 1e-3)
@@ -96,7 +97,6 @@ def point_gains(
     shine = lobe.strength * plate_skin if known_skin and lobe.shines else np.zeros(3)
     highlight = np.zeros_like(plate)
     if shine.any():
-        normals = camera_normals(double_px)
         highlight = grid.carried((lobe.shape(normals)[:, None] * shine).astype(np.float32))
     matt = np.maximum(plate_skin - (highlight * share).sum((0, 1)), 0.3 * plate_skin)
     scale = matt / np.maximum(persona_skin, 1e-6) if known_skin else np.ones(3, np.float32)

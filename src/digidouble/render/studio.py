@@ -125,7 +125,7 @@ class Studio:
         kernels.rasterise(points, triangles, depth, triangle, bary)
         kernels.shade(
             triangle, bary, triangles, len(model.triangles), vertex, a, b, keys[2], plain, 0 * plain,
-            self._openings.texture, np.zeros((2, 3)), np.ones(3), 0.0, np.zeros((478, 3)), NONE.half, NONE.doublings,
+            self._openings.texture, np.zeros((2, 3)), np.ones(3), 0.0, np.zeros((478, 3)), np.zeros(478), NONE.doublings,
             NONE.strength, rgb, alpha,
         )  # fmt: skip
         small = (self.size_px, self.size_px)
