@@ -7,7 +7,7 @@ import pytest
 from synthetic import person, still
 
 from digidouble.render import kernels
-from digidouble.schema.mesh import face_model
+from digidouble.schema.mesh import camera_normals, face_model
 
 M = face_model()
 
@@ -108,6 +108,7 @@ def test_shade_against_numpy():
     rgb, alpha = np.empty((h, w, 3), np.float32), np.empty((h, w), np.float32)
     hidden = rng.uniform(0, 1, (24, 24)).astype(np.float32)
     crease = rng.uniform(0.5, 1.2, (24, 24)).astype(np.float32)
+    normals, half, shine = camera_normals(points), np.array([0.6, 0.0, 0.8]), np.array([0.2, 0.3, 0.4])
     kernels.shade(
         index,
         bary,
@@ -123,6 +124,10 @@ def test_shade_against_numpy():
         iris,
         iris_gain,
         0.9,
+        normals,
+        normals @ half,
+        3,
+        shine,
         rgb,
         alpha,
     )
@@ -147,6 +152,12 @@ def test_shade_against_numpy():
     first, second = bilinear(a, v[:, 0] - 0.5, v[:, 1] - 0.5), bilinear(b, v[:, 0] - 0.5, v[:, 1] - 0.5)
     fold = bilinear(crease[..., None], v[:, 0] / s * 24 - 0.5, v[:, 1] / s * 24 - 0.5)
     skin = (0.7 * first + 0.3 * second) * v[:, 2:5] * fold
+    facing = (weights[..., None] * normals[M.all_triangles[t]]).sum(1)
+    seen = np.maximum(facing @ half, 0)[:, None] ** 8 > 0.002
+    facing /= np.linalg.norm(facing, axis=1, keepdims=True)
+    highlight = np.where(seen, np.maximum(facing @ half, 0)[:, None] ** 8 * shine * fold, 0)
+    assert highlight.max() > 0.3
+    skin += highlight
     opening = bilinear(plate, v[:, 7], v[:, 8]) * v[:, 9:12]
     for e in range(2):
         d = np.hypot(xs - iris[e, 0], ys - iris[e, 1]) / iris[e, 2]

@@ -13,9 +13,10 @@ from synthetic import SyntheticShot, TruthPerceiver, bump, person, shoot, still
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance import analyse, load_performance
 from digidouble.performance.worn import worn_of
-from digidouble.performance.wrinkles import LUMA_SIDE, MARGIN, Look, Neutral, gate
+from digidouble.performance.wrinkles import LUMA_SIDE, MARGIN, Look, Rest, gate
 from digidouble.pipeline import prepare, render_frame
 from digidouble.render import LookSettings
+from digidouble.render.tone import _skin_mask, with_creases_of
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Roi
 from digidouble.schema.mesh import face_model
@@ -107,26 +108,78 @@ def test_a_double_creases_with_the_plate(analysed, squint):
         assert np.abs(change[1][y - 4 : y + 5, x - 4 : x + 5]).max() < 0.04
 
 
-def test_keys_that_bring_the_expression_along_leave_less_to_add(analysed):
-    track, base = analysed.tracks[0], persona_of(person(8), "b")
-    row = 22 - track.frames.start
-    for actions, want in ((track.actions[row], 0.0), (np.zeros_like(track.actions[row]), 1.0)):
-        keys = tuple(replace(k, actions=actions.astype(np.float32)) for k in base.keys)
-        cast = prepare(analysed, {"main": replace(base, keys=keys)})[0]
-        assert cast.missing(row) == pytest.approx(want, abs=0.02)
-
-
-def test_skin_that_was_hidden_at_rest_gets_no_creases():
-    """A bar lies over one cheek in every neutral frame: what it hid has nothing to be compared with."""
-    rng = np.random.default_rng(4)
+def texel_places() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A face, and where the texels of the crease grid lie in its luma crop."""
     face = still(person(5), 1, (96.0, 80.0), 11.0).points_px(0).astype(np.float32)
-    plain = np.full((LUMA_SIDE, LUMA_SIDE), 140, np.uint8)
-    bar = plain.copy()
-    bar[90:140, 30:80] = 30
     at = uv_grid(WRINKLE_GRID).carried(face)
     span = float(np.ptp(face[:, :2], axis=0).max()) * MARGIN / LUMA_SIDE
     low = (face[:, :2].min(0) + face[:, :2].max(0)) / 2 - span * (LUMA_SIDE - 1) / 2
-    x, y = ((at[..., k] - low[k]) / span for k in (0, 1))
+    return face, (at[..., 0] - low[0]) / span, (at[..., 1] - low[1]) / span
+
+
+def test_a_face_that_never_rests_has_its_shallowest_folds_for_rest():
+    """Folds between a half and the whole of their depth, never less: what is drawn grows with the depth, from nothing."""
+    rng = np.random.default_rng(4)
+    face, x, y = texel_places()
+    light, everywhere = np.zeros((9, 3)), np.ones((WRINKLE_GRID, WRINKLE_GRID))
+    light[0] = 1
+    depths = 0.75 - 0.25 * np.cos(2 * np.pi * np.arange(40) / 20)
+
+    def look(depth: float) -> Look:
+        page = np.zeros((LUMA_SIDE, LUMA_SIDE), np.float32)
+        cv2.line(page, (55, 95), (55, 135), 1.0, 3, cv2.LINE_AA)
+        luma = 150 * np.exp(-0.25 * depth * cv2.GaussianBlur(page, (0, 0), 1.0))
+        return Look(
+            np.clip(luma + rng.normal(0, 0.7, luma.shape), 0, 255).astype(np.uint8), face, face, light, everywhere
+        )
+
+    looks = [look(d) for d in depths]
+    rest = Rest.of(looks)
+    changes = np.stack([rest.change(k) for k in looks])
+    on = (np.abs(x - 55) < 1.5) & (np.abs(y - 115) < 15) & (gate() > 0.9)
+    assert on.sum() > 8
+    drawn = np.array(
+        [rest.ratio(changes[np.clip(np.arange(i - 2, i + 3), 0, 39)], everywhere)[on].mean() for i in range(40)]
+    )
+    assert np.corrcoef(drawn, depths)[0, 1] < -0.9  # deeper is darker
+    assert np.abs(drawn[depths < 0.52]).max() < 0.15 * np.abs(drawn).max()
+    # Against the mean of all frames, as against a neutral in the middle, the shallow folds come out as bright lines.
+    middle = replace(rest, band=np.mean([k.band() for k in looks], axis=0))
+    changes = np.stack([middle.change(k) for k in looks])
+    shallow = int(depths.argmin())
+    assert middle.ratio(changes[[shallow] * 5], everywhere)[on].mean() > 3
+
+
+def test_a_key_creases_as_the_fused_atlas_does():
+    """Folds of a key are taken out, those of the fused atlas put in; colour, light, pores and features stay the key's."""
+    size = 256
+    rng = np.random.default_rng(3)
+    skin = np.float32([0.4, 0.25, 0.18]) * np.linspace(0.8, 1.2, size, dtype=np.float32)[:, None, None]
+    skin = np.repeat(skin, size, 1) * np.exp(0.03 * rng.standard_normal((size, size, 1))).astype(np.float32)
+    feet = np.exp(-0.8 * cv2.GaussianBlur(crow_feet(size), (0, 0), 2.0))[..., None]
+    plain, creased = skin, skin * feet
+    on = (crow_feet(size) > 0.5) & (_skin_mask(size) > 0.95)
+    assert on.sum() > 30
+
+    def depth(atlas: np.ndarray) -> float:
+        return float(np.mean(-np.log(atlas[on] / plain[on])))
+
+    smoothed = with_creases_of(creased, plain, 1.0)
+    assert depth(smoothed) < 0.5 * depth(creased)
+    assert depth(with_creases_of(plain, creased, 1.0)) > 0.5 * depth(creased)
+    assert depth(creased) > depth(with_creases_of(creased, plain, 0.5)) > depth(smoothed)
+    off = cv2.dilate(crow_feet(size), np.ones((25, 25))) == 0
+    assert np.abs(np.log(smoothed[off] / plain[off])).max() < 0.02
+    assert np.array_equal(with_creases_of(creased, plain, 0.0), creased)
+
+
+def test_skin_that_was_hidden_at_rest_gets_no_creases():
+    """A bar lies over one cheek in every frame that rest is found in: what it hid has nothing to be compared with."""
+    rng = np.random.default_rng(4)
+    face, x, y = texel_places()
+    plain = np.full((LUMA_SIDE, LUMA_SIDE), 140, np.uint8)
+    bar = plain.copy()
+    bar[90:140, 30:80] = 30
     behind = (x > 28) & (x < 82) & (y > 88) & (y < 142)
     light = np.zeros((9, 3))
     light[0] = 1
@@ -136,7 +189,7 @@ def test_skin_that_was_hidden_at_rest_gets_no_creases():
         noisy = np.clip(luma + rng.normal(0, 1, luma.shape), 0, 255).astype(np.uint8)
         return Look(noisy, face, face, light, visible)
 
-    rest = Neutral.of([look(bar, everywhere * ~behind) for _ in range(10)])
+    rest = Rest.of([look(bar, everywhere * ~behind) for _ in range(10)])
     changes = np.stack([rest.change(look(plain, everywhere)) for _ in range(5)])
     found = np.abs(rest.ratio(changes, everywhere).astype(float)) / 127 * WRINKLE_RANGE
     assert (behind & (gate() > 0.9)).sum() > 100

@@ -24,14 +24,14 @@ from digidouble.performance.settings import PerformSettings
 from digidouble.performance.smooth import REACH, SMOOTH_REACH, convolved, smooth_points, stuck
 from digidouble.performance.tracklets import MIN_SCORE, RECORD, Tracklet
 from digidouble.performance.worn import LOOKS, worn_of
-from digidouble.performance.wrinkles import OVER_TIME, Look, Neutral, effort_of
+from digidouble.performance.wrinkles import OVER_TIME, Look, Rest
 from digidouble.schema.mesh import FLIP_YZ, camera_normals, face_model, vertex_normals
 from digidouble.schema.track import SKIN_GRID, WRINKLE_GRID
 
 CHUNK = 64  # frames stored and processed together
 BRIDGE = 3  # gaps up to this are interpolated, longer ones fade
 NEUTRAL_SAMPLES = 240
-NEUTRAL_SHARE, NEUTRAL_LOOKS = 1 / 6, 40  # of the samples, at most: the frames called neutral skin
+REST_LOOKS = 60  # at most, of the samples: the frames in which skin at rest is looked for
 EYEBALL_CM = 1.2
 SHOWN_SCORE = 0.7  # from here on a double is shown in full
 GRID_BELL = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
@@ -97,6 +97,11 @@ class Spread:
         return np.concatenate([t.records(r, 1) for t, r in (self.at[int(k)] for k in which)])
 
 
+def evenly(total: int, count: int) -> Int[np.ndarray, "k"]:
+    """At most `count` row numbers of `total`, evenly spread."""
+    return np.arange(0, total, -(-total // count))
+
+
 def spread_over(chain: Chain, count: int = NEUTRAL_SAMPLES) -> Spread:
     """At most `count` observations."""
     total = sum(t.frames for t in chain.tracklets)
@@ -109,13 +114,12 @@ def spread_over(chain: Chain, count: int = NEUTRAL_SAMPLES) -> Spread:
     return Spread(tuple(at), np.stack([t.records(r, 1)["points"][0] for t, r in at]))
 
 
-def neutral_skin(samples: Spread, neutral_cm: Float[np.ndarray, "478 3"]) -> Neutral:
-    """The creases that are always there, from the NEUTRAL_SHARE least expressive of a chain's samples."""
-    count = min(max(8, round(NEUTRAL_SHARE * len(samples.at))), NEUTRAL_LOOKS)
-    best = samples.records(np.argsort(effort_of(samples.points, neutral_cm), kind="stable")[:count])
-    skin, weight = best["skin"].astype(np.float32), _skin_weight(best, best["points"])
-    lights = [light_of(r["points"], s, w) for r, s, w in zip(best, skin, weight, strict=True)]
-    return Neutral.of(looks_of(best, best["points"], np.stack(lights)))
+def skin_at_rest(samples: Spread) -> Rest:
+    """The creases that are always there, from at most REST_LOOKS of a chain's samples."""
+    some = samples.records(evenly(len(samples.at), REST_LOOKS))
+    skin, weight = some["skin"].astype(np.float32), _skin_weight(some, some["points"])
+    lights = [light_of(r["points"], s, w) for r, s, w in zip(some, skin, weight, strict=True)]
+    return Rest.of(looks_of(some, some["points"], np.stack(lights)))
 
 
 def looks_of(
@@ -181,8 +185,8 @@ def finish_chain(
     """Smooth, solve and write one track: `tracks/ID/facts` and `tracks/ID/CHUNK` members."""
     samples = spread_over(chain)
     neutral = neutral_from(samples.points)
-    rest = neutral_skin(samples, neutral)
-    some = samples.records(np.arange(0, len(samples.at), -(-len(samples.at) // LOOKS)))
+    rest = skin_at_rest(samples)
+    some = samples.records(evenly(len(samples.at), LOOKS))
     worn = worn_of(
         1 - _visible(some, some["points"], WRINKLE_GRID), _facing(some["points"].astype(np.float64), WRINKLE_GRID)
     )
@@ -229,7 +233,7 @@ def finish_chain(
 
 
 def _finish_window(
-    chain: Chain, span: Span, frames: tuple[int, int], neutral: Float[np.ndarray, "478 3"], rest: Neutral, settings: PerformSettings,
+    chain: Chain, span: Span, frames: tuple[int, int], neutral: Float[np.ndarray, "478 3"], rest: Rest, settings: PerformSettings,
     done: Finished, big: dict[str, np.ndarray], chunk_start: int,
 ) -> None:  # fmt: skip
     lo, hi = frames
@@ -271,7 +275,7 @@ def _finish_window(
 
 
 def creases(
-    records: np.ndarray, points: Float[np.ndarray, "n 478 3"], lights: Float[np.ndarray, "n 9 3"], rest: Neutral
+    records: np.ndarray, points: Float[np.ndarray, "n 478 3"], lights: Float[np.ndarray, "n 9 3"], rest: Rest
 ) -> Int8[np.ndarray, "n w w"]:
     """Crease gains of consecutive frames; none where nothing was seen."""
     looks = looks_of(records, points, lights)

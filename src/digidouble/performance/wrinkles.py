@@ -1,12 +1,16 @@
 """Creases that come and go: the expression ratio image of a track (Liu, Shan & Zhang 2001).
 
-    ratio(t) = band(log luma(t) - log light(t)) - band(log luma(neutral) - log light(neutral))        on the UV grid
+    ratio(t) = band(log luma(t) - log light(t)) - band(log luma(rest) - log light(rest))        on the UV grid
 
-It is what a performer's skin does beyond its own neutral face: crow's feet, frowns, folds of the cheek. Applied to a persona it
-makes *that* face crease where the plate's does. Taken naively it also carries bright and dark rims wherever features, moles
-or hair slipped by a fraction of a pixel. So a ratio has to be larger than what such a slip would make of the neutral's own
-edges, and larger than the neutral frames differ among themselves, before it counts; near features it never does. Creases are
-dark: a bright ridge beside one is allowed a third of its depth.
+It is what a performer's skin does beyond itself at rest: crow's feet, frowns, folds of the cheek. Applied to a persona it makes
+*that* face crease where the plate's does. Rest is found texel by texel: it is the skin of those frames in which the neighbourhood
+is smoothest. A neutral face would be one pose for all of it, and who cries or grins from the first frame to the last shows none:
+against a mean of half-deep folds, both the deeper and the shallower ones would come out as creases.
+
+Taken naively a ratio also carries bright and dark rims wherever features, moles or hair slipped by a fraction of a pixel. So it
+has to be larger than what such a slip would make of the rest's own edges, and larger than the frames at rest differ among
+themselves, before it counts; near features it never does. Creases are dark: a bright ridge beside one is allowed a third of its
+depth.
 """
 
 from __future__ import annotations
@@ -20,7 +24,6 @@ from jaxtyping import Float, Float32, Int8, UInt8
 
 from digidouble.perception.crop import sample_affine
 from digidouble.perception.light import shading
-from digidouble.perception.shape import actions_of, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import BROWS, NOSTRILS, OUTER_LIPS, camera_normals, face_model, surface_distance
@@ -29,13 +32,14 @@ from digidouble.schema.track import WRINKLE_GRID, WRINKLE_RANGE
 LUMA_SIDE = 192  # side of the kept luma crop
 MARGIN = 1.1  # of the crop over the mesh's box
 BAND = 0.035  # of the face's width: what varies more slowly is light
-SLIP_TEXELS = 0.5  # how far the mesh may be off without anything counting as a crease
+SLIP_TEXELS = 0.25  # how far the mesh may be off without anything counting as a crease
 FLOOR = 0.015  # natural log: smaller differences are noise
-DEEPEST, BRIGHTEST = 0.6, 0.18  # natural log
+DEEPEST, BRIGHTEST = 0.9, 0.3  # natural log
 OVER_TIME = np.array([0.1, 0.2, 0.4, 0.2, 0.1], np.float32)
-SEEN_SHARE = 0.25  # of the neutral frames in which skin must be visible to count as seen at rest
+REST_SHARE = 0.15  # of the frames, by the smoothness of a texel's neighbourhood: those at rest there
+REST_TEXELS = 4.0  # sigma of that neighbourhood
+SEEN_SHARE = 0.25  # of the frames in which skin must be visible to count as seen
 BLACK = 0.004  # added to linear luma before the logarithm
-VIEW_SCALE_DEG = 25.0  # a turn this large spoils a neutral frame like a full-strength expression
 
 
 def _crop_of(points_px: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2 3"]:
@@ -101,40 +105,44 @@ class Look:
         return flat - _blurred(flat * weight, sigma) / _blurred(weight, sigma)
 
 
-def effort_of(
-    points_px: Float[np.ndarray, "n 478 3"], neutral_cm: Float[np.ndarray, "478 3"]
-) -> Float[np.ndarray, "n"]:
-    """How far each frame is from a neutral face seen from the front."""
-    solved = [pose_and_shape(p, neutral_cm) for p in points_px]
-    actions = actions_of(np.stack([s for _, s in solved]), neutral_cm)
-    turn = np.array([np.degrees(np.arccos(np.clip(pose.rotation[2, 2], -1, 1))) for pose, _ in solved])
-    return np.linalg.norm(actions, axis=1) + turn / VIEW_SCALE_DEG
+def at_rest(bands: Float32[np.ndarray, "n w w"], visible: Float32[np.ndarray, "n w w"]) -> Float32[np.ndarray, "n w w"]:
+    """Weight of every frame for every texel: `visible` in the REST_SHARE of the frames that see it and are smoothest around it,
+    next to nothing in the others."""
+    inside = visible * gate()
+    energy = (_blurred(b * b * w, REST_TEXELS) for b, w in zip(bands, inside, strict=True))
+    rough = np.stack([e / (_blurred(w, REST_TEXELS) + np.float32(1e-2)) for e, w in zip(energy, inside, strict=True)])
+    order = np.sort(np.where(visible > 0.05, rough, np.float32(np.inf)), axis=0)
+    seeing = np.isfinite(order).sum(0)
+    last = np.clip(np.ceil(REST_SHARE * seeing).astype(int) - 1, 0, len(bands) - 1)
+    limit = np.take_along_axis(order, last[None], 0)
+    return np.where((rough <= limit) & (visible > 0.05), visible, np.float32(1e-3) * visible) + np.float32(1e-6)
 
 
 @dataclass(frozen=True)
-class Neutral:
-    """Attributes: band: mean over the neutral frames. least: what a ratio must exceed (energy, natural log squared). seen: 0..1,
-    whether the skin was seen at rest at all; what was not has nothing to be compared with."""
+class Rest:
+    """Attributes: band: of the skin at rest, every texel by itself. least: what a ratio must exceed (energy, natural log squared).
+    seen: 0..1, whether the skin was seen often enough; what was not has nothing to be compared with."""
 
     band: Float32[np.ndarray, "w w"]
     least: Float32[np.ndarray, "w w"]
     seen: Float32[np.ndarray, "w w"]
 
     @classmethod
-    def of(cls, looks: list[Look]) -> Neutral:
-        """From a track's most neutral frames."""
+    def of(cls, looks: list[Look]) -> Rest:
+        """From looks spread over a track."""
         bands = np.stack([k.band() for k in looks])
-        weight = np.stack([k.visible for k in looks]).astype(np.float32) + np.float32(1e-3)
+        visible = np.stack([k.visible for k in looks]).astype(np.float32)
+        weight = at_rest(bands, visible)
         total = weight.sum(0)
         mean = (bands * weight).sum(0) / total
         spread = (weight * (bands - mean) ** 2).sum(0) / total
         soft = _blurred(mean, 1.0)
         slope = np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(soft, cv2.CV_32F, 0, 1, scale=1 / 8))
-        seen = np.clip(total / (SEEN_SHARE * len(looks)), 0, 1)
+        seen = np.clip(visible.sum(0) / (SEEN_SHARE * len(looks)), 0, 1)
         return cls(mean, _blurred((FLOOR + SLIP_TEXELS * slope) ** 2 + spread, 2.0), cv2.erode(seen, np.ones((5, 5))))
 
     def change(self, look: Look) -> Float32[np.ndarray, "w w"]:
-        """One frame's band over the neutral's, nothing where something is in front of the skin."""
+        """One frame's band over that at rest, nothing where something is in front of the skin."""
         return (look.band() - self.band) * look.visible.astype(np.float32)
 
     def ratio(

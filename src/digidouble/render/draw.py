@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, Int8, Int32
+from jaxtyping import Float, Float16, Float32, Int8, Int32
 
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.render import kernels
 from digidouble.render.geometry import double_points, facing_weight, feather, inside_weight, opening_weight
+from digidouble.render.gloss import plate_lobe
 from digidouble.render.light import LookSettings, point_gains
 from digidouble.render.plan import CastPlan
-from digidouble.render.tone import contrast_share, plate_contrast, with_contrast
+from digidouble.render.tone import contrast_share, plate_contrast, with_contrast, with_creases_of
 from digidouble.schema.colour import LUMA
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
-from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, face_model
+from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, camera_normals, face_model
 from digidouble.schema.persona import Persona
 from digidouble.schema.track import SKIN_GRID, WRINKLE_RANGE, TrackSample
 
@@ -43,14 +44,7 @@ class PreparedCast:
         self.worn = plan.track.worn.astype(np.float32) / 255
         size, plate = self._size(), plate_contrast(plan.track)
         self.keys = {k: self._prepared(plan.persona, k, size, plate) for k in used}
-
-    def missing(self, row: int) -> float:
-        """0..1, the share of the plate's expression that the keys in use do not bring along: what creases must add."""
-        plan = self.plan
-        now, mix = plan.track.actions[row], float(plan.mix[row])
-        had = (1 - mix) * plan.persona.keys[int(plan.key_a[row])].actions
-        had = had + mix * plan.persona.keys[int(plan.key_b[row])].actions
-        return float(np.clip(np.linalg.norm(now - had) / max(float(np.linalg.norm(now)), 0.2), 0, 1))
+        self.lobe = plate_lobe(plan.track, lambda row: self.keys[int(plan.key_a[row])].grid)
 
     def _size(self) -> int:
         """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile)."""
@@ -64,13 +58,23 @@ class PreparedCast:
         return int(np.clip(cm_per_uv * px_per_cm / 0.8, 64, 4096))
 
     def _prepared(self, persona: Persona, key: int, size: int, plate: Float[np.ndarray, "4"] | None) -> PreparedKey:
-        atlas = persona.keys[key].albedo.astype(np.float32)
-        grid = cv2.resize(atlas, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
-        if size < atlas.shape[0]:
-            atlas = cv2.resize(atlas, (size, size), interpolation=cv2.INTER_AREA)
+        atlas = _resized(persona.keys[key].albedo, size)
+        grid = cv2.resize(
+            persona.keys[key].albedo.astype(np.float32), (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA
+        )
+        if key > 0 and self.look.wrinkles > 0:
+            rest = persona.keys[0].albedo  # fused from all expressions
+            if len(rest) == persona.keys[key].albedo.shape[0]:
+                atlas = with_creases_of(atlas, _resized(rest, size), min(self.look.wrinkles, 1.0))
         share = contrast_share(plate, grid)
         atlas, grid = with_contrast(atlas, share), with_contrast(grid, share)
         return PreparedKey(np.ascontiguousarray(atlas), grid * uv_grid(SKIN_GRID).covered[..., None])
+
+
+def _resized(albedo: Float16[np.ndarray, "s s 3"], size: int) -> Float32[np.ndarray, "t t 3"]:
+    """An atlas no larger than `size`."""
+    atlas = albedo.astype(np.float32)
+    return cv2.resize(atlas, (size, size), interpolation=cv2.INTER_AREA) if size < len(atlas) else atlas
 
 
 def layer_roi(points_px: Float[np.ndarray, "478 3"], size_wh: tuple[int, int], motion_px: float = 0.0) -> Roi:
@@ -95,7 +99,9 @@ def draw(
     a, b = cast.keys[int(plan.key_a[row])], cast.keys[int(plan.key_b[row])]
     mix = float(plan.mix[row])
     grid = a.grid + mix * (b.grid - a.grid) if mix > 0 else a.grid
-    gains = point_gains(sample, track.light_sh[row], grid, points_px, plan.persona.skin_linear, cast.look)
+    skin = plan.persona.skin_linear
+    normals = camera_normals(points_px)
+    gains, shine = point_gains(sample, track.light_sh[row], grid, normals, skin, cast.look, cast.lobe)
     vertex = np.empty((478, 12))
     vertex[:, :2] = model.uv * a.atlas.shape[0]
     vertex[:, 2:5] = gains
@@ -123,12 +129,16 @@ def draw(
         a.atlas,
         b.atlas,
         mix,
-        crease_gain(sample.wrinkles, cast.look.wrinkles * cast.missing(row)),
+        crease_gain(sample.wrinkles, cast.look.wrinkles),
         cast.worn,
         plate_linear,
         irises,
         iris_gain(plan.persona.iris_linear, track.iris_linear),
         skin_luma(sample),
+        normals,
+        normals @ cast.lobe.half,
+        cast.lobe.doublings,
+        shine,
         rgb,
         alpha,
     )

@@ -92,6 +92,10 @@ def shade(
     iris,
     iris_gain,
     skin_luma,
+    normals,
+    toward,
+    doublings,
+    shine,
     rgb,
     alpha,
 ):
@@ -103,11 +107,15 @@ def shade(
     the plate itself at the plate's own mesh. hidden [g,g], over the same UV, is what stays in front of the face.
     iris [2,3]: centre x, y and radius in this buffer's pixels; inside, colour is scaled by iris_gain [3] where it is darker
     than skin_luma (lids and the white of the eye are not iris).
+    normals [n,3], unit vectors, toward [n], their cosine to the half vector: on skin, shine [3] x cosine to the power of
+    2 ** doublings is added (Blinn 1977), where that is more than a few thousandths.
     """
     h, w = index.shape
     skin, other, inside = np.empty(3), np.empty(3), np.empty(3)
     to_crease = crease.shape[0] / atlas_a.shape[0]
     v = np.empty(vertex.shape[1])
+    shines = shine[0] + shine[1] + shine[2] > 0.0
+    least = 0.002 ** (1.0 / 2**doublings)
     for y in range(h):
         for x in range(w):
             t = index[y, x]
@@ -131,6 +139,19 @@ def shade(
                 fold = _bilinear_one(crease, v[0] * to_crease - 0.5, v[1] * to_crease - 0.5)
                 for c in range(3):
                     skin[c] *= v[2 + c] * fold
+                if shines:
+                    dot = w0 * toward[i] + w1 * toward[j] + w2 * toward[k]
+                    if dot > least:
+                        size = 0.0
+                        for c in range(3):
+                            n = w0 * normals[i, c] + w1 * normals[j, c] + w2 * normals[k, c]
+                            size += n * n
+                        # The square of the cosine first: the root of the normal's length is never taken.
+                        lobe = dot * dot / size
+                        for _ in range(doublings - 1):
+                            lobe *= lobe
+                        for c in range(3):
+                            skin[c] += lobe * shine[c] * fold
             else:
                 skin[0] = skin[1] = skin[2] = 0.0
             if inner > 0.0:

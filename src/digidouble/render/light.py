@@ -1,10 +1,10 @@
-"""Relighting: how the persona's albedo is lit by the plate, as a gain per mesh point.
+"""Relighting: how the persona's albedo is lit by the plate, as a gain per mesh point, and the shine on top.
 
-    gain = light(normal) x residual
+    radiance = albedo x light(normal) x residual + shine(normal)
 
 `light` is the plate's SH irradiance. `residual` is the low-frequency ratio of the plate's face to the persona so lit, on the UV
 grid: it carries cast shadows and coloured lights that nine harmonics cannot, and closes the seam. At the rim it holds in full;
-inside it is limited, and part of the persona's own tone is kept.
+inside it is limited, and part of the persona's own tone is kept. `shine` is one specular lobe (`render.gloss`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 
 from digidouble.perception.light import shading
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.render.geometry import inside_weight
+from digidouble.render.gloss import NONE, Lobe
 from digidouble.schema.colour import LUMA
-from digidouble.schema.mesh import camera_normals, face_model
+from digidouble.schema.mesh import face_model
 from digidouble.schema.track import SKIN_GRID, TrackSample
 
 RIM_TEXELS = 1.6  # of 32 over the face, about 5 % of its width: how finely the plate is followed at the rim
@@ -77,25 +78,35 @@ def _at_points(known: Float32[np.ndarray, "g g 4"], sigma: float) -> Float32[np.
 
 
 def point_gains(
-    sample: TrackSample, light_sh: Float[np.ndarray, "9 3"], albedo_grid: Float[np.ndarray, "g g 3"], double_px: Float[np.ndarray, "478 3"],
-    photographed_skin: Float[np.ndarray, "3"], look: LookSettings,
-) -> Float32[np.ndarray, "478 3"]:  # fmt: skip
-    """Linear gain of the albedo at every mesh point."""
+    sample: TrackSample, light_sh: Float[np.ndarray, "9 3"], albedo_grid: Float[np.ndarray, "g g 3"], normals: Float[np.ndarray, "478 3"],
+    photographed_skin: Float[np.ndarray, "3"], look: LookSettings, lobe: Lobe = NONE,
+) -> tuple[Float32[np.ndarray, "478 3"], Float64[np.ndarray, "3"]]:  # fmt: skip
+    """(linear gain of the albedo at every mesh point, peak of the shine that comes on top).
+
+    `normals` are the double's, in camera axes. The residual is that of persona and shine together, so what the match brings along
+    of a highlight is not there twice.
+    """
     grid = uv_grid(SKIN_GRID)
-    lit = shading(light_sh, camera_normals(double_px)).astype(np.float32)
+    lit = shading(light_sh, normals).astype(np.float32)
     weight = sample.skin_weight.astype(np.float32) / 255
     plate, persona = np.maximum(sample.skin_linear.astype(np.float32), 0), albedo_grid * grid.carried(lit)
     share = weight[..., None] / max(float(weight.sum()), 1e-3)
     plate_skin, persona_skin = (plate * share).sum((0, 1)), (persona * share).sum((0, 1))
     # A face hidden altogether has no skin to match: the light alone must do.
-    scale = plate_skin / np.maximum(persona_skin, 1e-6) if weight.sum() > 1 else np.ones(3, np.float32)
+    known_skin = weight.sum() > 1
+    shine = lobe.strength * plate_skin if known_skin and lobe.shines else np.zeros(3)
+    highlight = np.zeros_like(plate)
+    if shine.any():
+        highlight = grid.carried((lobe.shape(normals)[:, None] * shine).astype(np.float32))
+    matt = np.maximum(plate_skin - (highlight * share).sum((0, 1)), 0.3 * plate_skin)
+    scale = matt / np.maximum(persona_skin, 1e-6) if known_skin else np.ones(3, np.float32)
     floor = 0.03 * plate_skin + 1e-5  # keeps the logarithm from being ruled by near-black texels
-    spread = (np.log(plate + floor) - np.log(persona * scale + floor)) * weight[..., None]
+    spread = (np.log(plate + floor) - np.log(persona * scale + highlight + floor)) * weight[..., None]
     known = cv2.merge([spread.astype(np.float32), weight])
     inner = inside_weight()[:, None]
     at_points = _at_points(known, RIM_TEXELS) * (1 - inner) + _at_points(known, INSIDE_TEXELS) * inner
     limit = RESIDUAL_LIMIT + (1.6 - RESIDUAL_LIMIT) * (1 - inner)
     residual = limit * np.tanh(at_points / limit)
-    tone = tone_shift(photographed_skin, plate_skin, look.keep_tone) if weight.sum() > 1 else np.zeros(3)
+    tone = tone_shift(photographed_skin, plate_skin, look.keep_tone) if known_skin else np.zeros(3)
     gain = scale * np.exp(np.clip(residual + inner * tone, -3, 3))
-    return (lit * gain).astype(np.float32)
+    return (lit * gain).astype(np.float32), shine

@@ -16,6 +16,7 @@ from digidouble.errors import SettingsError
 from digidouble.perception.light import shading
 from digidouble.render import kernels
 from digidouble.render.geometry import lid_gaps, opening_weight, smoothstep, with_lid_gaps
+from digidouble.render.gloss import NONE
 from digidouble.render.plan import choose_keys
 from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, camera_normals, face_model
@@ -124,7 +125,8 @@ class Studio:
         kernels.rasterise(points, triangles, depth, triangle, bary)
         kernels.shade(
             triangle, bary, triangles, len(model.triangles), vertex, a, b, keys[2], plain, 0 * plain,
-            self._openings.texture, np.zeros((2, 3)), np.ones(3), 0.0, rgb, alpha,
+            self._openings.texture, np.zeros((2, 3)), np.ones(3), 0.0, np.zeros((478, 3)), np.zeros(478), NONE.doublings,
+            NONE.strength, rgb, alpha,
         )  # fmt: skip
         small = (self.size_px, self.size_px)
         cover = cv2.resize(alpha, small, interpolation=cv2.INTER_AREA)

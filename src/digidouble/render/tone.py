@@ -21,6 +21,8 @@ LOOKS = 8  # frames of the track that are asked
 LEAST_CHROMA = 0.25  # share of chroma variation that always stays
 LEAST_LUMA = 0.55  # share of brightness variation that always stays
 FREE_LUMA = 1.6  # times the plate's own brightness variation is nobody's business
+PORES, FOLDS = 0.005, 0.035  # of the face's width: folds of a key lie between
+MOST_CREASE = 0.7  # natural log
 SCALE = 0.07  # of the face's width: what varies more slowly is light, and matched elsewhere
 
 
@@ -96,3 +98,26 @@ def with_contrast(atlas: Float32[np.ndarray, "s s 3"], share: Float[np.ndarray, 
     # Chroma must not change brightness; brightness then changes all channels alike.
     same = (atlas @ LUMA) / np.maximum(out @ LUMA, 1e-6)
     return out * (same * np.exp(change[..., 3]))[..., None]
+
+
+def with_creases_of(
+    atlas: Float32[np.ndarray, "s s 3"], rest: Float32[np.ndarray, "s s 3"], strength: float
+) -> Float32[np.ndarray, "s s 3"]:
+    """A key's atlas with its skin creased as in `rest`, by `strength` 0..1; colour, light, features and pores stay the key's.
+
+    A key was filmed in one expression and is shown for others like it, cross-faded in and out: its folds would come and go with
+    the keys. Those of the plate come and go with the plate.
+    """
+    size = atlas.shape[0]
+    mask = _skin_mask(size)
+
+    def creases(linear: Float32[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "s s"]:
+        luma = np.log(np.maximum(linear @ LUMA, 0) + _floor(linear, mask))
+        fine, coarse = (
+            cv2.GaussianBlur(luma * mask, (0, 0), k * size) / (cv2.GaussianBlur(mask, (0, 0), k * size) + 1e-3)
+            for k in (PORES, FOLDS)
+        )
+        return fine - coarse
+
+    change = strength * mask * np.clip(creases(rest) - creases(atlas), -MOST_CREASE, MOST_CREASE)
+    return atlas * np.exp(change)[..., None]
