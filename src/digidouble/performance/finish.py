@@ -23,6 +23,7 @@ from digidouble.performance.join import Chain
 from digidouble.performance.settings import PerformSettings
 from digidouble.performance.smooth import REACH, SMOOTH_REACH, convolved, smooth_points, stuck
 from digidouble.performance.tracklets import MIN_SCORE, RECORD
+from digidouble.performance.turns import unfolded
 from digidouble.performance.worn import LOOKS, worn_of
 from digidouble.performance.wrinkles import OVER_TIME, Look, Neutral, effort_of
 from digidouble.schema.mesh import FLIP_YZ, camera_normals, face_model, vertex_normals
@@ -32,6 +33,7 @@ CHUNK = 64  # frames stored and processed together
 BRIDGE = 3  # gaps up to this are interpolated, longer ones fade
 NEUTRAL_SAMPLES = 240
 NEUTRAL_SHARE, NEUTRAL_LOOKS = 1 / 6, 40  # of the samples, at most: the frames called neutral skin
+LEAST_FRONTAL = 8  # samples without which the turned ones have to do
 EYEBALL_CM = 1.2
 SHOWN_SCORE = 0.7  # from here on a double is shown in full
 GRID_BELL = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
@@ -78,8 +80,8 @@ def window(chain: Chain, first: int, end_exclusive: int) -> np.ndarray:
         b = parts[after[0]] if len(after) else a
         k = (r - before[-1]) / (after[0] - before[-1]) if len(before) and len(after) else 0.0
         parts[r] = a if k < 0.5 else b
-        parts[r]["index"], parts[r]["trust"] = first + r, 0
-        for name in ("points", "crop"):
+        parts[r]["index"], parts[r]["trust"], parts[r]["tied"] = first + r, 0, 0
+        for name in ("points", "crop", "seen"):
             parts[r][name] = (1 - k) * a[name] + k * b[name]
         parts[r]["luma"] = 0  # nothing was seen: it must not be read at a place it was not taken at
     return parts
@@ -167,6 +169,8 @@ def finish_chain(
 ) -> None:
     """Smooth, solve and write one track: `tracks/ID/facts` and `tracks/ID/CHUNK` members."""
     samples = spread_over(chain)
+    frontal = samples[samples["share"] <= 0]  # a turned mesh is flat, or made of this very neutral
+    samples = frontal if len(frontal) >= LEAST_FRONTAL else samples
     neutral = neutral_from(samples["points"])
     rest = neutral_skin(samples, neutral)
     some = samples[:: -(-len(samples) // LOOKS)]
@@ -194,7 +198,7 @@ def finish_chain(
     _hold(done, spans, chain.start)
     presence = presence_of(chain, spans, cuts, shot_frames, settings.fade_frames)
     yaw = np.degrees(np.arccos(np.clip(done.arrays["rotation"][:, 2, 2], -1, 1)))
-    presence *= np.clip((88 - yaw) / 12, 0, 1)  # a mesh is no longer to be trusted beyond a profile
+    presence *= np.clip((104 - yaw) / 10, 0, 1)  # up to a profile the near half stays; no face is seen from behind
     for s in spans:  # a doubtful face before a cut says nothing about the one after it
         rows = slice(s.start - chain.start, s.end_exclusive - chain.start)
         presence[rows] *= certainty(done.arrays["score"][rows])
@@ -221,7 +225,7 @@ def _finish_window(
 ) -> None:  # fmt: skip
     lo, hi = frames
     first, end = max(span.start, lo - REACH), min(span.end_exclusive, hi + REACH)
-    records = window(chain, first, end)
+    records = unfolded(window(chain, first, end), neutral)
     # Only what ties points to the skin looks as far as REACH.
     inner = slice(max(lo - SMOOTH_REACH, first) - first, min(hi + SMOOTH_REACH, end) - first)
     points = _followed(records, inner, settings.smoothing)
