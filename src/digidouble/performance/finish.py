@@ -20,6 +20,7 @@ from digidouble.perception.light import fit_light
 from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance.join import Chain
+from digidouble.performance.regions import region_alpha, region_sureness, region_view
 from digidouble.performance.settings import PerformSettings
 from digidouble.performance.smooth import REACH, SMOOTH_REACH, convolved, smooth_points, stuck
 from digidouble.performance.tracklets import MIN_SCORE, RECORD
@@ -27,6 +28,7 @@ from digidouble.performance.turns import unfolded
 from digidouble.performance.worn import LOOKS, worn_of
 from digidouble.performance.wrinkles import OVER_TIME, Look, Neutral, effort_of
 from digidouble.schema.mesh import FLIP_YZ, camera_normals, face_model, vertex_normals
+from digidouble.schema.regions import REGIONS
 from digidouble.schema.track import SKIN_GRID, WRINKLE_GRID
 
 CHUNK = 64  # frames stored and processed together
@@ -159,7 +161,7 @@ class Finished:
     def empty(cls, frames: int) -> Finished:
         shapes = {
             "rotation": (3, 3), "px_per_cm": (), "origin_px": (3,), "actions": (len(face_model().action_names),),
-            "gaze_deg": (2,), "iris": (3,), "light_sh": (9, 3), "motion_px": (2,), "sharpness": (), "grain": (), "score": (),
+            "gaze_deg": (2,), "iris": (3,), "view": (len(REGIONS),), "sure": (len(REGIONS),), "light_sh": (9, 3), "motion_px": (2,), "sharpness": (), "grain": (), "score": (),
         }  # fmt: skip
         return cls({k: np.zeros((frames, *s), np.float32) for k, s in shapes.items()})
 
@@ -202,12 +204,18 @@ def finish_chain(
     for s in spans:  # a doubtful face before a cut says nothing about the one after it
         rows = slice(s.start - chain.start, s.end_exclusive - chain.start)
         presence[rows] *= certainty(done.arrays["score"][rows])
+    view, sure = done.arrays.pop("view"), done.arrays.pop("sure")
+    visibility = np.ones_like(view)
+    for s in spans:
+        rows = slice(s.start - chain.start, s.end_exclusive - chain.start)
+        visibility[rows] = region_alpha(view[rows], sure[rows])
     iris = done.arrays.pop("iris")
     known = iris[(iris > 0).all(1)]
     iris_linear = np.median(known, 0) if len(known) else np.zeros(3)
     facts = done.arrays | {
         "iris_linear": iris_linear,
         "presence": presence,
+        "visibility": visibility,
         "neutral_cm": neutral,
         "worn": worn,
         "identity": chain.identity.astype(np.float32),
@@ -242,6 +250,10 @@ def _finish_window(
     for name, over_time in (("sharpness", BRIEF), ("grain", GRID_BELL)):
         done.arrays[name][row : row + hi - lo] = convolved(records[name].astype(np.float32), over_time)[keep].clip(0)
     done.arrays["score"][row : row + hi - lo] = records["score"][keep]
+    done.arrays["view"][row : row + hi - lo] = region_view(points[keep])
+    width = np.ptp(points[..., 0], axis=1)
+    slips = region_sureness(records["carried"].astype(np.float32), records["trust"] / np.float32(255), width)
+    done.arrays["sure"][row : row + hi - lo] = slips[keep]
     done.arrays["motion_px"][row : row + hi - lo] = motion[keep]
     shapes = []
     lights = np.stack([light_of(p, s, w) for p, s, w in zip(points, skin, weight, strict=True)])

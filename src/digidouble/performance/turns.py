@@ -24,7 +24,7 @@ from digidouble.performance.smooth import convolved
 from digidouble.schema.mesh import face_model
 from digidouble.schema.pose import Pose, fit_pose
 
-START_DEG, FULL_DEG = 30.0, 44.0  # turn from which the person's shape shares in the mesh, and from which it is the mesh
+START_DEG, FULL_DEG = 38.0, 50.0  # turn from which the person's shape shares in the mesh, and from which it is the mesh
 SURE_DEG, SATURATED_DEG = 27.0, 38.0  # turns the network reads: believed, and only as a lower bound
 AWAY_DEG = 24.0  # from here on steps are followed
 LEAST_SURE = 0.004
@@ -174,8 +174,10 @@ def unfolded(records: np.ndarray, neutral_cm: Float[np.ndarray, "478 3"]) -> np.
     share[share < 1e-3] = 0
     if not share.any():
         return records
-    poses, read = _poses(records, neutral_cm)
-    shapes = _shapes(records, poses, neutral_cm)
+    poses = _poses(records, neutral_cm)
+    reach = len(BELL) // 2
+    around = np.convolve(share > 0, np.ones(2 * reach + 1), "same") > 0
+    shapes = _shapes(records, poses, neutral_cm, set(np.flatnonzero(around).tolist()))
     out = records.copy()
     for i in np.flatnonzero(share > 0):
         own = poses[i].px_from_head(shapes[i])
@@ -187,8 +189,8 @@ def unfolded(records: np.ndarray, neutral_cm: Float[np.ndarray, "478 3"]) -> np.
     return out
 
 
-def _poses(records: np.ndarray, neutral_cm: Float[np.ndarray, "478 3"]) -> tuple[list[Pose], Float[np.ndarray, "n 6"]]:
-    """Poses against the neutral, readings and steps agreed upon, and how far each reading is from the forward pass."""
+def _poses(records: np.ndarray, neutral_cm: Float[np.ndarray, "478 3"]) -> list[Pose]:
+    """Poses against the neutral that readings and steps agree upon."""
     forward: list[Pose] = []
     off, sure = np.zeros((len(records), 6)), np.zeros(len(records))
     for i, r in enumerate(records):
@@ -209,7 +211,7 @@ def _poses(records: np.ndarray, neutral_cm: Float[np.ndarray, "478 3"]) -> tuple
         elif records["share"][i] <= 0:
             link[i] = 0.05
     u = _agreed(off, sure + 1e-4, step, link)
-    return [moved(p, c) for p, c in zip(forward, u, strict=True)], off
+    return [moved(p, c) for p, c in zip(forward, u, strict=True)]
 
 
 def _agreed(
@@ -226,25 +228,25 @@ def _agreed(
 
 
 def _shapes(
-    records: np.ndarray, poses: list[Pose], neutral_cm: Float[np.ndarray, "478 3"]
+    records: np.ndarray, poses: list[Pose], neutral_cm: Float[np.ndarray, "478 3"], wanted: set[int]
 ) -> Float[np.ndarray, "n 478 3"]:
     """The neutral under the actions that the near half shows; where the network guesses, its neighbours in time say."""
     fields = face_model().action_fields_cm.astype(np.float64)
     ridge = (NOISE_CM / ACTION_PRIOR) ** 2 * np.eye(len(fields))
     actions, trust = np.zeros((len(records), len(fields))), np.zeros(len(records))
     for i, (r, pose) in enumerate(zip(records, poses, strict=True)):
-        if r["sure"] <= 0 and r["share"] > 0:
+        if i not in wanted or (r["sure"] <= 0 and r["share"] > 0):
             continue
         seen = r["seen"] if r["share"] > 0 else r["points"]
         weight = near_weight(pose, neutral_cm)
         # The network's own idea of the turn is taken out first: what is left is the face.
         read, _ = fit_view(seen[:, :2], neutral_cm, weight, pose)
         off = (seen[:, :2] - read.origin_px[:2]) * [1, -1] / read.px_per_cm - (neutral_cm @ read.rotation.T)[:, :2]
-        on = np.einsum("apc,dc->apd", fields, read.rotation[:2]) * np.sqrt(weight)[None, :, None]
-        flat = on.reshape(len(fields), -1)
-        left = (off * np.sqrt(weight)[:, None]).reshape(-1)
-        actions[i] = np.linalg.solve(flat @ flat.T + 3 * ridge, flat @ left)
+        use = np.flatnonzero(weight > 0)
+        root = np.sqrt(weight[use])[:, None]
+        flat = ((fields[:, use].reshape(-1, 3) @ read.rotation[:2].T).reshape(-1, len(use), 2) * root).reshape(len(fields), -1)
+        actions[i] = np.linalg.solve(np.dot(flat, flat.T) + 3 * ridge, np.dot(flat, (off[use] * root).reshape(-1)))
         trust[i] = float(np.clip(r["score"], 0.05, 1)) if r["share"] <= 0 else min(1.0, 0.05 + float(r["sure"]) / (4 * LEAST_SURE))
     known = convolved(trust, BELL).clip(1e-3)
     steady = convolved(actions * trust[:, None], BELL) / known[:, None]
-    return neutral_cm + np.einsum("na,apc->npc", np.clip(steady, -1.5, 1.5), fields)
+    return neutral_cm + np.dot(np.clip(steady, -1.5, 1.5), fields.reshape(len(fields), -1)).reshape(-1, *neutral_cm.shape)
