@@ -240,16 +240,6 @@ def test_two_people_cross_and_keep_their_names(tmp_path):
     assert perf.track("main").identity @ takes[0].who.identity > 0.9  # the larger one leads
 
 
-def test_profile_fades_out(tmp_path):
-    n = 40
-    perf, _ = performed(
-        shoot([still(person(3), n, (100, 68), 7.0, yaw_deg=np.linspace(0, 89, n))], SIZE), tmp_path, 0.2
-    )
-    presence = perf.tracks[0].presence
-    assert presence[20] == 1 and presence[-1] < 0.2
-    assert np.abs(np.diff(presence)).max() < 0.35
-
-
 def test_no_faces_no_tracks(tmp_path):
     n = 8
     perf, _ = performed(shoot([still(person(3), n, (100, 68), seen=np.zeros(n, bool))], SIZE), tmp_path)

@@ -35,6 +35,7 @@ LOOSE_CM = 0.12  # rms of followed points about the moved shape at which a step 
 STEP_KEEPS, LOST_KEEPS = 0.998, 0.8  # of the certainty a carried frame inherits
 BELL = np.exp(-0.5 * (np.arange(-4, 5) / 2.0) ** 2)
 BELL /= BELL.sum()
+BRIEF = np.array([0.06, 0.24, 0.4, 0.24, 0.06])  # mouths are fast
 
 
 def turn_deg(pose: Pose) -> float:
@@ -245,8 +246,8 @@ def _shapes(
         use = np.flatnonzero(weight > 0)
         root = np.sqrt(weight[use])[:, None]
         flat = ((fields[:, use].reshape(-1, 3) @ read.rotation[:2].T).reshape(-1, len(use), 2) * root).reshape(len(fields), -1)
-        actions[i] = np.linalg.solve(np.dot(flat, flat.T) + 3 * ridge, np.dot(flat, (off[use] * root).reshape(-1)))
+        actions[i] = np.linalg.solve(np.dot(flat, flat.T) + ridge, np.dot(flat, (off[use] * root).reshape(-1)))
         trust[i] = float(np.clip(r["score"], 0.05, 1)) if r["share"] <= 0 else min(1.0, 0.05 + float(r["sure"]) / (4 * LEAST_SURE))
-    known = convolved(trust, BELL).clip(1e-3)
-    steady = convolved(actions * trust[:, None], BELL) / known[:, None]
+    known = convolved(trust, BRIEF).clip(1e-3)
+    steady = convolved(actions * trust[:, None], BRIEF) / known[:, None]
     return neutral_cm + np.dot(np.clip(steady, -1.5, 1.5), fields.reshape(len(fields), -1)).reshape(-1, *neutral_cm.shape)
