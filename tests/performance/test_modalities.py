@@ -197,7 +197,10 @@ def test_measured_now_is_what_is_kept(shot, kept, tmp_path):
         b = modalities_at(whole, shot.footage(), whole.tracks[0], index, lambda: pytest.fail("measured again"))
         assert a is not None and b is not None
         np.testing.assert_array_equal(a.rgb8, b.rgb8)
-        if index in (0, len(shot) - 1):  # kept depth is steadied over time; at the ends of a run there is nothing to pair
+        if index in (
+            0,
+            len(shot) - 1,
+        ):  # kept depth is steadied over time; at the ends of a run there is nothing to pair
             np.testing.assert_allclose(a.depth_cm, b.depth_cm, rtol=1e-3, atol=5e-3)  # 16 bits
         assert np.median(np.abs(a.depth_cm - b.depth_cm)) < 0.25
         for name in ("flow_next_px", "flow_last_px"):

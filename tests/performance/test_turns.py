@@ -31,7 +31,13 @@ class Saturating(TruthPerceiver):
         yaw = float(take.yaw_deg[i])
         if abs(yaw) <= FLATTENS_DEG or score < 0.5:
             return points, score
-        flat = still(take.who, 1, tuple(take.origin_px[i]), float(take.px_per_cm[i]), yaw_deg=np.array([np.sign(yaw) * FLATTENS_DEG]))
+        flat = still(
+            take.who,
+            1,
+            tuple(take.origin_px[i]),
+            float(take.px_per_cm[i]),
+            yaw_deg=np.array([np.sign(yaw) * FLATTENS_DEG]),
+        )
         noise = np.random.default_rng([7, i]).normal(0, 0.3, (478, 3))
         return (flat.points_px(0) + noise).astype(np.float32), 0.95 if abs(yaw) < GUESSES_DEG else 0.2
 
@@ -47,7 +53,7 @@ def turned(request, tmp_path_factory):
 
 
 def test_one_track_through_the_profile(turned):
-    shot, perf = turned
+    _, perf = turned
     assert [(t.frames.start, t.frames.end_exclusive) for t in perf.tracks] == [(0, N)]
     assert perf.tracks[0].presence.min() > 0.8
 
@@ -150,7 +156,8 @@ def test_regions_cover_the_face_softly():
 
 def test_view_of_regions_by_yaw():
     views = {
-        y: region_view(a_pose(y, 0.0).px_from_head(person(5).neutral_cm).astype(np.float32)[None])[0] for y in (0, 30, 85)
+        y: region_view(a_pose(y, 0.0).px_from_head(person(5).neutral_cm).astype(np.float32)[None])[0]
+        for y in (0, 30, 85)
     }
     assert views[0].min() == 1 and views[30].min() > 0.9
     assert views[85][region("cheek_left")] == 0 and views[85][region("cheek_right")] == 1
@@ -181,11 +188,11 @@ def test_who_comes_back_is_known_by_identity(tmp_path):
     shot = shoot(takes, (260, 180), grain=0.004)
     perf = load_performance(analyse(shot.footage(), tmp_path / "b.perf", perceiver=TruthPerceiver(shot, 0.2)))
     assert len(perf.tracks) == 2, perf.tracks
-    for take, x in zip(takes, (x_first, x_other), strict=True):
-        track = max(perf.tracks, key=lambda k: float(k.identity @ take.who.identity))
+    for k, take in enumerate(takes):
+        track = max(perf.tracks, key=lambda found: float(found.identity @ takes[k].who.identity))
         inside = np.flatnonzero(take.seen)
         assert track.frames.start <= inside[0] + 10 and track.frames.end_exclusive == inside[-1] + 1
         for i in inside:
             if track.shown_at(int(i)) > 0.3:
-                assert abs(track.sample(int(i)).points_px[:, 0].mean() - shot.points_px[i, takes.index(take), :, 0].mean()) < 2
+                assert abs(track.sample(int(i)).points_px[:, 0].mean() - shot.points_px[i, k, :, 0].mean()) < 2
         assert np.abs(np.diff(track.presence)).max() <= 0.26  # no pop

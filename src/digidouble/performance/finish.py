@@ -1,8 +1,8 @@
 """Second pass, without pixels: chains of observations to finished tracks, in windows so that memory does not grow.
 
-How a double fades (`presence`, one number a frame, and the matte): it ramps over `fade_frames` where a face is lost or
-found inside a shot, is gone beyond a profile, and sinks with the certainty of the mesh, whose looks at one frame differ
-where it only guesses (true profiles, covered faces). Within a frame, what lies in front of the face and what lies beyond
+How a double fades (`presence`, one number a frame, `visibility`, one a region and frame, and the matte): it ramps over
+`fade_frames` where a face is lost or found inside a shot, is gone from behind, and sinks with the certainty of the track. A region
+fades by itself as it turns away or as mesh and skin disagree about it (`regions`). Within a frame, what lies in front of the face and what lies beyond
 its contour is left to the plate by the matte, and skin that turns edge-on carries no weight. A face that comes back is
 the same track if it is the same person (`join`).
 """
@@ -161,7 +161,8 @@ class Finished:
     def empty(cls, frames: int) -> Finished:
         shapes = {
             "rotation": (3, 3), "px_per_cm": (), "origin_px": (3,), "actions": (len(face_model().action_names),),
-            "gaze_deg": (2,), "iris": (3,), "view": (len(REGIONS),), "sure": (len(REGIONS),), "light_sh": (9, 3), "motion_px": (2,), "sharpness": (), "grain": (), "score": (),
+            "gaze_deg": (2,), "iris": (3,), "view": (len(REGIONS),), "sure": (len(REGIONS),),
+            "light_sh": (9, 3), "motion_px": (2,), "sharpness": (), "grain": (), "score": (),
         }  # fmt: skip
         return cls({k: np.zeros((frames, *s), np.float32) for k, s in shapes.items()})
 

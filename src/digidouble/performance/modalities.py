@@ -1,6 +1,7 @@
 """Every sense of every tracked face: aligned RGB, depth and flow beside the matte, kept in a `.perf` or made when asked for.
 
-A second pass over the plate, after tracks are finished: crops then lie on the smoothed mesh. Kept depth is steadied over time (`steady_depth`). Flow is measured between the aligned
+A second pass over the plate, after tracks are finished: crops then lie on the smoothed mesh. Kept depth is
+steadied over time (`steady_depth`). Flow is measured between the aligned
 crops of neighbouring frames and carried back to the plate, so however fast a head moves, what is left to find is small.
 """
 

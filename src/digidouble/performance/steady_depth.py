@@ -42,7 +42,7 @@ def steadied(
                 at = at + _sampled(flows[here].astype(np.float32), _cells(at, px_from_crop[here]))
                 cells = _cells(at, px_from_crop[here + step])
                 met.append(_looked_up(depth[here + step], cells))
-                seen.append(((cells >= -0.5) & (cells <= MODAL_SIZE - 0.5)).all(-1))
+                seen.append(np.asarray(((cells >= -0.5) & (cells <= MODAL_SIZE - 0.5)).all(-1), bool))
         out[k] = _common(np.stack(met), np.stack(seen), reach)
     return out
 

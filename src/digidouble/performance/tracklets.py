@@ -215,7 +215,11 @@ class FacePass:
             # A mesh that doubts is still asked for what it knows; one that is somewhere else is not.
             read = points if score > 0.1 and self._plausible(points, t.turning.guess(), rgb8.shape) else None
             carried = t.turning.carried(t.view, rgb8, read, score)
-            if carried is None or carried.score < MIN_SCORE or not self._plausible(carried.points, t.points, rgb8.shape):
+            if (
+                carried is None
+                or carried.score < MIN_SCORE
+                or not self._plausible(carried.points, t.points, rgb8.shape)
+            ):
                 return None
             points, score = carried.points, carried.score
         elif not fits:

@@ -27,6 +27,7 @@ from digidouble.schema.pose import Pose, fit_pose
 START_DEG, FULL_DEG = 38.0, 50.0  # turn from which the person's shape shares in the mesh, and from which it is the mesh
 SURE_DEG, SATURATED_DEG = 27.0, 38.0  # turns the network reads: believed, and only as a lower bound
 AWAY_DEG = 24.0  # from here on steps are followed
+NEARLY_FRONTAL_DEG = 12.0  # up to here depth and picture agree
 LEAST_SURE = 0.004
 STEP_NOISE = 0.03  # variance of a step against that of a sure reading
 SHIFT_DEG = (8.0, 18.0)  # reading and pose this far apart: the mesh is no longer the network's
@@ -68,7 +69,8 @@ def near_weight(pose: Pose, shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.nd
 class Carried:
     """One frame of a turned head.
 
-    share: 0..1 of the person's shape in `points`. read: the network's mesh (or `points`). sure: of the reading. step: see `perception.view.moved`, from the frame before to this
+    share: 0..1 of the person's shape in `points`. read: the network's mesh (or `points`). sure: of the reading.
+    step: see `perception.view.moved`, from the frame before to this
     one; tied: 0..1, how sure the step is. score: what the track's certainty becomes.
     """
 
@@ -99,9 +101,11 @@ class Turning:
     def seen(self, points_px: Float32[np.ndarray, "478 3"], score: float) -> None:
         """A frame in which the network is believed."""
         pose = fit_pose(points_px, self.shape)
-        read, _ = fit_view(points_px[:, :2], self.shape, near_weight(pose, self.shape), pose)
-        deg = turn_deg(read)
-        if score > 0.9 and deg < max(self._least_deg, 12.0):
+        read, deg = pose, turn_deg(pose)
+        if deg > NEARLY_FRONTAL_DEG:
+            read, _ = fit_view(points_px[:, :2], self.shape, near_weight(pose, self.shape), pose)
+            deg = turn_deg(read)
+        if score > 0.9 and deg < max(self._least_deg, NEARLY_FRONTAL_DEG):
             self.shape, self._least_deg = pose.head_from_px(points_px), deg
             read = pose
         self._motion, self.pose = change_between(self.pose, read), read
@@ -159,7 +163,7 @@ class Turning:
 
 def _level(px: Float[np.ndarray, "478 3"], like: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
     """A mesh with its mean depth moved to another's: only differences within a mesh mean anything."""
-    return px + [0.0, 0.0, float(like[:, 2].mean() - px[:, 2].mean())]
+    return px + np.array([0.0, 0.0, float(like[:, 2].mean() - px[:, 2].mean())])
 
 
 # --- afterwards, both ways -------------------------------------------------------------------------------------------
@@ -245,9 +249,17 @@ def _shapes(
         off = (seen[:, :2] - read.origin_px[:2]) * [1, -1] / read.px_per_cm - (neutral_cm @ read.rotation.T)[:, :2]
         use = np.flatnonzero(weight > 0)
         root = np.sqrt(weight[use])[:, None]
-        flat = ((fields[:, use].reshape(-1, 3) @ read.rotation[:2].T).reshape(-1, len(use), 2) * root).reshape(len(fields), -1)
+        flat = ((fields[:, use].reshape(-1, 3) @ read.rotation[:2].T).reshape(-1, len(use), 2) * root).reshape(
+            len(fields), -1
+        )
         actions[i] = np.linalg.solve(np.dot(flat, flat.T) + ridge, np.dot(flat, (off[use] * root).reshape(-1)))
-        trust[i] = float(np.clip(r["score"], 0.05, 1)) if r["share"] <= 0 else min(1.0, 0.05 + float(r["sure"]) / (4 * LEAST_SURE))
+        trust[i] = (
+            float(np.clip(r["score"], 0.05, 1))
+            if r["share"] <= 0
+            else min(1.0, 0.05 + float(r["sure"]) / (4 * LEAST_SURE))
+        )
     known = convolved(trust, BRIEF).clip(1e-3)
     steady = convolved(actions * trust[:, None], BRIEF) / known[:, None]
-    return neutral_cm + np.dot(np.clip(steady, -1.5, 1.5), fields.reshape(len(fields), -1)).reshape(-1, *neutral_cm.shape)
+    return neutral_cm + np.dot(np.clip(steady, -1.5, 1.5), fields.reshape(len(fields), -1)).reshape(
+        -1, *neutral_cm.shape
+    )

@@ -101,7 +101,9 @@ def draw(
     vertex[:, :2] = model.uv * a.atlas.shape[0]
     vertex[:, 2:5] = gains
     # Edge-on skin fades towards the oval only: inside, where nose covers cheek, a fade would let the plate through.
-    vertex[:, 5] = feather() * np.maximum(facing_weight(points_px), inside_weight()) * over_points(track.visibility[row])
+    vertex[:, 5] = (
+        feather() * np.maximum(facing_weight(points_px), inside_weight()) * over_points(track.visibility[row])
+    )
     vertex[:, 6] = opening_weight()
     vertex[:, 7:9] = sample.points_px[:, :2] - [roi.x0, roi.y0]
     vertex[:, 9:12] = 1.0
