@@ -378,6 +378,7 @@ def test_memory_is_bounded_by_the_chunk_not_the_plate(tmp_path):
     from digidouble.performance.finish import finish_chain
     from digidouble.performance.join import Chain
     from digidouble.performance.tracklets import RECORD, Tracklet
+    from digidouble.performance.turns import Turning
 
     def peak(n: int) -> float:
         records = np.zeros(n, RECORD)
@@ -395,6 +396,7 @@ def test_memory_is_bounded_by_the_chunk_not_the_plate(tmp_path):
                     file.open("rb"),
                     records["points"][-1],
                     np.zeros(2, np.float32),
+                    Turning(records["points"][-1]),
                     n,
                     identities=[person(3).identity],
                 )
