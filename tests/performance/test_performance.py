@@ -240,16 +240,6 @@ def test_two_people_cross_and_keep_their_names(tmp_path):
     assert perf.track("main").identity @ takes[0].who.identity > 0.9  # the larger one leads
 
 
-def test_profile_fades_out(tmp_path):
-    n = 40
-    perf, _ = performed(
-        shoot([still(person(3), n, (100, 68), 7.0, yaw_deg=np.linspace(0, 89, n))], SIZE), tmp_path, 0.2
-    )
-    presence = perf.tracks[0].presence
-    assert presence[20] == 1 and presence[-1] < 0.2
-    assert np.abs(np.diff(presence)).max() < 0.35
-
-
 def test_no_faces_no_tracks(tmp_path):
     n = 8
     perf, _ = performed(shoot([still(person(3), n, (100, 68), seen=np.zeros(n, bool))], SIZE), tmp_path)
@@ -388,6 +378,7 @@ def test_memory_is_bounded_by_the_chunk_not_the_plate(tmp_path):
     from digidouble.performance.finish import finish_chain
     from digidouble.performance.join import Chain
     from digidouble.performance.tracklets import RECORD, Tracklet
+    from digidouble.performance.turns import Turning
 
     def peak(n: int) -> float:
         records = np.zeros(n, RECORD)
@@ -405,6 +396,7 @@ def test_memory_is_bounded_by_the_chunk_not_the_plate(tmp_path):
                     file.open("rb"),
                     records["points"][-1],
                     np.zeros(2, np.float32),
+                    Turning(records["points"][-1]),
                     n,
                     identities=[person(3).identity],
                 )

@@ -1,6 +1,6 @@
 """Occlusion matte: how much of the face is visible, with nothing in front, in a crop aligned to the face.
 
-The crop is square: its horizontal is the line of the outer eye corners, its centre and side come from the box of the face
+The crop is square: its horizontal is the face's own (`upright_angle`), its centre and side come from the box of the face
 oval in those axes, `MARGIN` times the larger extent. `training/matte` trains the network on the same framing.
 """
 
@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, UInt8
 from digidouble.perception.crop import sample_affine
 from digidouble.perception.session import Runner, Session
 from digidouble.schema.kernels import fill_triangles
-from digidouble.schema.mesh import OUTER_LIPS, face_model
+from digidouble.schema.mesh import OUTER_LIPS, face_model, upright_angle
 from digidouble.schema.track import MATTE_SIZE
 
 MARGIN = 1.3
@@ -26,8 +26,7 @@ NOSE = np.array(
 def px_from_crop(points_px: Float[np.ndarray, "478 3"], size: int = MATTE_SIZE) -> Float32[np.ndarray, "2 3"]:
     """2x3 similarity from crop pixels (centre of the first pixel is 0, 0) to picture pixels."""
     points = points_px[:, :2].astype(np.float64)
-    eyes = points[263] - points[33]
-    angle = np.arctan2(eyes[1], eyes[0])
+    angle = upright_angle(points_px)
     c, s = np.cos(angle), np.sin(angle)
     turn = np.array([[c, -s], [s, c]])
     upright = points[face_model().loops["oval"]] @ turn

@@ -18,6 +18,7 @@ from digidouble.perception import mesh_points as mp
 from digidouble.perception.crop import sample_affine
 from digidouble.perception.detector import LEFT_EYE, RIGHT_EYE, Detection
 from digidouble.perception.session import Provider, Runner, Session
+from digidouble.schema.mesh import upright_angle
 
 CROP = 192
 ROI_SCALE = 1.5  # of the longer side of the mesh's box, as the network was trained
@@ -87,10 +88,9 @@ class FaceMesher:
 def roi_from_mesh(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, " 4"]:
     """The region in which to look for the same face in the next frame."""
     low, high = points_px[:, :2].min(0), points_px[:, :2].max(0)
-    eyes = points_px[mp.LEFT_EYE_OUTER, :2] - points_px[mp.RIGHT_EYE_OUTER, :2]
     centre = (low + high) / 2
     size = float(max(high - low)) * ROI_SCALE
-    return np.array([*centre, size, math.atan2(eyes[1], eyes[0])], np.float32)
+    return np.array([*centre, size, upright_angle(points_px)], np.float32)
 
 
 def roi_from_detection(detection: Detection) -> Float32[np.ndarray, " 4"]:

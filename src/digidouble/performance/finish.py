@@ -1,8 +1,8 @@
 """Second pass, without pixels: chains of observations to finished tracks, in windows so that memory does not grow.
 
-How a double fades (`presence`, one number a frame, and the matte): it ramps over `fade_frames` where a face is lost or
-found inside a shot, is gone beyond a profile, and sinks with the certainty of the mesh, whose looks at one frame differ
-where it only guesses (true profiles, covered faces). Within a frame, what lies in front of the face and what lies beyond
+How a double fades (`presence`, one number a frame, `visibility`, one a region and frame, and the matte): it ramps over
+`fade_frames` where a face is lost or found inside a shot, is gone from behind, and sinks with the certainty of the track. A region
+fades by itself as it turns away or as mesh and skin disagree about it (`regions`). Within a frame, what lies in front of the face and what lies beyond
 its contour is left to the plate by the matte, and skin that turns edge-on carries no weight. A face that comes back is
 the same track if it is the same person (`join`).
 """
@@ -20,18 +20,22 @@ from digidouble.perception.light import fit_light
 from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance.join import Chain
+from digidouble.performance.regions import region_alpha, region_sureness, region_view
 from digidouble.performance.settings import PerformSettings
 from digidouble.performance.smooth import REACH, SMOOTH_REACH, convolved, smooth_points, stuck
 from digidouble.performance.tracklets import MIN_SCORE, RECORD, Tracklet
+from digidouble.performance.turns import unfolded
 from digidouble.performance.worn import LOOKS, worn_of
 from digidouble.performance.wrinkles import OVER_TIME, Look, Rest
 from digidouble.schema.mesh import FLIP_YZ, camera_normals, face_model, vertex_normals
+from digidouble.schema.regions import REGIONS
 from digidouble.schema.track import SKIN_GRID, WRINKLE_GRID
 
 CHUNK = 64  # frames stored and processed together
 BRIDGE = 3  # gaps up to this are interpolated, longer ones fade
 NEUTRAL_SAMPLES = 240
 REST_LOOKS = 60  # at most, of the samples: the frames in which skin at rest is looked for
+LEAST_FRONTAL = 8  # samples without which the turned ones have to do
 EYEBALL_CM = 1.2
 SHOWN_SCORE = 0.7  # from here on a double is shown in full
 GRID_BELL = np.exp(-0.5 * (np.arange(-4, 5) / 1.5) ** 2)
@@ -78,8 +82,8 @@ def window(chain: Chain, first: int, end_exclusive: int) -> np.ndarray:
         b = parts[after[0]] if len(after) else a
         k = (r - before[-1]) / (after[0] - before[-1]) if len(before) and len(after) else 0.0
         parts[r] = a if k < 0.5 else b
-        parts[r]["index"], parts[r]["trust"] = first + r, 0
-        for name in ("points", "crop"):
+        parts[r]["index"], parts[r]["trust"], parts[r]["tied"] = first + r, 0, 0
+        for name in ("points", "crop", "seen"):
             parts[r][name] = (1 - k) * a[name] + k * b[name]
         parts[r]["luma"] = 0  # nothing was seen: it must not be read at a place it was not taken at
     return parts
@@ -103,15 +107,21 @@ def evenly(total: int, count: int) -> Int[np.ndarray, "k"]:
 
 
 def spread_over(chain: Chain, count: int = NEUTRAL_SAMPLES) -> Spread:
-    """At most `count` observations."""
+    """At most `count` observations; only frontal ones where there are enough, for a turned mesh is flat, or made of the neutral."""
     total = sum(t.frames for t in chain.tracklets)
     step = -(-total // count)
     at: list[tuple[Tracklet, int]] = []
+    points, frontal = [], []
     before = 0
     for t in chain.tracklets:
-        at += [(t, r) for r in range(-before % step, t.frames, step)]
+        for r in range(-before % step, t.frames, step):
+            record = t.records(r, 1)[0]
+            at.append((t, r))
+            points.append(record["points"].copy())  # a view would keep the whole observation
+            frontal.append(record["share"] <= 0)
         before += t.frames
-    return Spread(tuple(at), np.stack([t.records(r, 1)["points"][0] for t, r in at]))
+    use = np.flatnonzero(frontal) if sum(frontal) >= LEAST_FRONTAL else np.arange(len(at))
+    return Spread(tuple(at[k] for k in use), np.stack([points[k] for k in use]))
 
 
 def skin_at_rest(samples: Spread) -> Rest:
@@ -174,7 +184,8 @@ class Finished:
     def empty(cls, frames: int) -> Finished:
         shapes = {
             "rotation": (3, 3), "px_per_cm": (), "origin_px": (3,), "actions": (len(face_model().action_names),),
-            "gaze_deg": (2,), "iris": (3,), "light_sh": (9, 3), "motion_px": (2,), "sharpness": (), "grain": (), "score": (),
+            "gaze_deg": (2,), "iris": (3,), "view": (len(REGIONS),), "sure": (len(REGIONS),),
+            "light_sh": (9, 3), "motion_px": (2,), "sharpness": (), "grain": (), "score": (),
         }  # fmt: skip
         return cls({k: np.zeros((frames, *s), np.float32) for k, s in shapes.items()})
 
@@ -211,16 +222,22 @@ def finish_chain(
     _hold(done, spans, chain.start)
     presence = presence_of(chain, spans, cuts, shot_frames, settings.fade_frames)
     yaw = np.degrees(np.arccos(np.clip(done.arrays["rotation"][:, 2, 2], -1, 1)))
-    presence *= np.clip((88 - yaw) / 12, 0, 1)  # a mesh is no longer to be trusted beyond a profile
+    presence *= np.clip((104 - yaw) / 10, 0, 1)  # up to a profile the near half stays; no face is seen from behind
     for s in spans:  # a doubtful face before a cut says nothing about the one after it
         rows = slice(s.start - chain.start, s.end_exclusive - chain.start)
         presence[rows] *= certainty(done.arrays["score"][rows])
+    view, sure = done.arrays.pop("view"), done.arrays.pop("sure")
+    visibility = np.ones_like(view)
+    for s in spans:
+        rows = slice(s.start - chain.start, s.end_exclusive - chain.start)
+        visibility[rows] = region_alpha(view[rows], sure[rows])
     iris = done.arrays.pop("iris")
     known = iris[(iris > 0).all(1)]
     iris_linear = np.median(known, 0) if len(known) else np.zeros(3)
     facts = done.arrays | {
         "iris_linear": iris_linear,
         "presence": presence,
+        "visibility": visibility,
         "neutral_cm": neutral,
         "worn": worn,
         "identity": chain.identity.astype(np.float32),
@@ -238,7 +255,7 @@ def _finish_window(
 ) -> None:  # fmt: skip
     lo, hi = frames
     first, end = max(span.start, lo - REACH), min(span.end_exclusive, hi + REACH)
-    records = window(chain, first, end)
+    records = unfolded(window(chain, first, end), neutral)
     # Only what ties points to the skin looks as far as REACH.
     inner = slice(max(lo - SMOOTH_REACH, first) - first, min(hi + SMOOTH_REACH, end) - first)
     points = _followed(records, inner, settings.smoothing)
@@ -255,6 +272,10 @@ def _finish_window(
     for name, over_time in (("sharpness", BRIEF), ("grain", GRID_BELL)):
         done.arrays[name][row : row + hi - lo] = convolved(records[name].astype(np.float32), over_time)[keep].clip(0)
     done.arrays["score"][row : row + hi - lo] = records["score"][keep]
+    done.arrays["view"][row : row + hi - lo] = region_view(points[keep])
+    width = np.ptp(points[..., 0], axis=1)
+    slips = region_sureness(records["carried"].astype(np.float32), records["trust"] / np.float32(255), width)
+    done.arrays["sure"][row : row + hi - lo] = slips[keep]
     done.arrays["motion_px"][row : row + hi - lo] = motion[keep]
     shapes = []
     lights = np.stack([light_of(p, s, w) for p, s, w in zip(points, skin, weight, strict=True)])

@@ -1,6 +1,7 @@
 """Every sense of every tracked face: aligned RGB, depth and flow beside the matte, kept in a `.perf` or made when asked for.
 
-A second pass over the plate, after tracks are finished: crops then lie on the smoothed mesh. Flow is measured between the aligned
+A second pass over the plate, after tracks are finished: crops then lie on the smoothed mesh. Kept depth is
+steadied over time (`steady_depth`). Flow is measured between the aligned
 crops of neighbouring frames and carried back to the plate, so however fast a head moves, what is left to find is small.
 """
 
@@ -31,6 +32,7 @@ from digidouble.perception.flow import DisFlow, FlowEstimator, RaftFlow
 from digidouble.perception.segment import PersonSegmenter
 from digidouble.performance.finish import CHUNK
 from digidouble.performance.settings import PerformSettings
+from digidouble.performance.steady_depth import REACH, steadied
 from digidouble.schema.colour import rgb8_from_frame
 from digidouble.schema.modalities import LONGEST_FLOW_PX, MODAL_SIZE, Modalities
 from digidouble.schema.performance import Performance
@@ -213,10 +215,14 @@ def _crop_of(
 
 @dataclass
 class _Pass:
-    """One track on its way through the plate: the chunk being filled, and the crop of the frame before."""
+    """One track on its way through the plate: the chunk being filled, those waiting for it, and the crop of the frame before."""
 
     track: FaceTrack
     big: dict[str, np.ndarray]
+    full: dict[str, np.ndarray] | None = None
+    """The chunk before `big`: its depth waits for the first frames of this one."""
+    tail: dict[str, np.ndarray] | None = None
+    """The last rows of the chunk before `full`, as they were measured."""
     before: tuple[UInt8[np.ndarray, "m m 3"], Float[np.ndarray, "2 3"]] | None = None
 
     @classmethod
@@ -327,4 +333,35 @@ def _advance(p: _Pass, index: int, writer: AssetWriter) -> None:
 
 
 def _flush(p: _Pass, last_index: int, writer: AssetWriter) -> None:
-    writer.add_tensors(member(p.track.track_id, (last_index - p.track.frames.start) // CHUNK), p.big)
+    """Put a filled chunk away: the one before it can now be steadied and written; at the end of the track so can this one."""
+    chunk = (last_index - p.track.frames.start) // CHUNK
+    if p.full is not None:
+        _write_steadied(p, chunk - 1, p.big, writer)
+        p.tail = {k: p.full[k][-REACH:] for k in _STEADIED}
+    p.full = p.big
+    if last_index == p.track.frames.end_exclusive - 1:
+        _write_steadied(p, chunk, None, writer)
+
+
+def _write_steadied(p: _Pass, chunk: int, later: dict[str, np.ndarray] | None, writer: AssetWriter) -> None:
+    """`p.full`, whose number is `chunk`, with its depth smoothed over time; what was measured stays in memory for its neighbours."""
+    full, parts = p.full, []
+    if full is None:
+        return
+    for part, rows in ((p.tail, slice(None)), (full, slice(None)), (later, slice(0, REACH))):
+        if part is not None:
+            parts.append({k: part[k][rows] for k in _STEADIED})
+    joined = {k: np.concatenate([part[k] for part in parts]) for k in _STEADIED}
+    head = len(parts[0]["known"]) if p.tail is not None else 0
+    first = p.track.frames.start + chunk * CHUNK - head
+    places = np.stack([p.track.sample(first + i).matte_px_from_crop for i in range(len(joined["known"]))])
+    linked = np.append((joined["known"][:-1, NEXT] > 0) & (joined["known"][1:, LAST] > 0), False)
+    rows = range(head, head + len(full["known"]))
+    seen = full["known"][:, PICTURE, None, None] > 0
+    flows = joined["flow_next_px"], joined["flow_last_px"]
+    depth = steadied(joined["depth_cm"], *flows, linked, places, rows)
+    kept = full | {"depth_cm": np.where(seen, depth, full["depth_cm"]).astype(np.float16)}
+    writer.add_tensors(member(p.track.track_id, chunk), kept)
+
+
+_STEADIED = ("depth_cm", "flow_next_px", "flow_last_px", "known")

@@ -8,7 +8,7 @@ of a point is the mean of those around it, weighted by how well each is known.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import cv2
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 
 from digidouble.perception.crop import sample_affine
-from digidouble.schema.mesh import camera_normals, face_model
+from digidouble.schema.mesh import camera_normals, face_model, upright_angle
 from digidouble.schema.pose import umeyama
 
 SIDE = 256  # of the crop; a face is about 150 of these pixels wide
@@ -48,8 +48,7 @@ class SkinView:
 def skin_view(rgb8: UInt8[np.ndarray, "h w 3"], points_px: Float[np.ndarray, "478 3"]) -> SkinView:
     """The upright crop of a face and where its points lie in it."""
     low, high = points_px[:, :2].min(0), points_px[:, :2].max(0)
-    eyes = points_px[263, :2] - points_px[33, :2]
-    angle = float(np.arctan2(eyes[1], eyes[0]))
+    angle = upright_angle(points_px)
     scale = max(float((high - low).max()), 1.0) * MARGIN / SIDE
     c, s = np.cos(angle) * scale, np.sin(angle) * scale
     linear = np.array([[c, -s], [s, c]])
@@ -121,6 +120,31 @@ def skin_motion(before: SkinView, after: SkinView) -> tuple[Float32[np.ndarray, 
     offset[used] += trust[used, None] * (error - offset[used])
     weight = np.maximum(trust, FAR_TRUST * np.minimum(spread / 3.0, 1))
     return (offset @ after.px_from_crop[:, :2].T).astype(np.float32), weight.astype(np.float32)
+
+
+def placed(view: SkinView, points_px: Float[np.ndarray, "478 3"]) -> SkinView:
+    """The same picture with the points elsewhere."""
+    return replace(view, points_px=points_px, at=_in_crop(points_px, view.px_from_crop))
+
+
+def followed_px(before: SkinView, after: SkinView) -> tuple[Float[np.ndarray, "478 2"], Float[np.ndarray, "478"]]:
+    """(places in plate pixels, weight): where the pixels of every point of `before` are in the picture of `after`, whose points are
+    only the guess to start from. weight: 0..1."""
+    prior = firmness() * np.clip((camera_normals(before.points_px)[:SKIN_POINTS, 2] - 0.1) / 0.3, 0, 1)
+    inside = ((before.at[:SKIN_POINTS] > 2) & (before.at[:SKIN_POINTS] < SIDE - 3)).all(1)
+    used = np.flatnonzero((prior > 0) & inside)
+    px, weight = np.zeros((POINTS, 2)), np.zeros(POINTS)
+    if len(used) < 8:
+        return px, weight
+    start, guess = np.ascontiguousarray(before.at[used]), np.ascontiguousarray(after.at[used])
+    there, ok_there = _followed(before.grey, after.grey, start, guess)
+    back, ok_back = _followed(after.grey, before.grey, there, there + start - guess)
+    miss = np.linalg.norm(back - start, axis=1)
+    cell = np.clip(np.round(start), 0, SIDE - 1).astype(int)
+    texture = before.texture[cell[:, 1], cell[:, 0]]
+    weight[used] = (ok_there & ok_back) * np.exp(-miss / BACK_PX) * texture / (texture + TEXTURE) * prior[used]
+    px[used] = there @ after.px_from_crop[:, :2].T + after.px_from_crop[:, 2]
+    return px, weight
 
 
 def _pooled(

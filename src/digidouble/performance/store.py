@@ -19,6 +19,7 @@ from digidouble.schema.frame import ColourTags, PixelLayout
 from digidouble.schema.mesh import face_model
 from digidouble.schema.modalities import Modalities
 from digidouble.schema.performance import Performance
+from digidouble.schema.regions import REGIONS
 from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange, FrameRate
 from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, WRINKLE_GRID, FaceTrack, TrackSample
@@ -177,7 +178,7 @@ def _track(reader: AssetReader, store: PerfStore, facts: Any, path: Path) -> Fac
         raise DamagedAsset(f"{path}: track {track_id} has no valid frame range.")
     n, a = int(frames[1] - frames[0]), len(face_model().action_names)
     shapes: dict[str, tuple[int | None, ...]] = {
-        "presence": (n,), "rotation": (n, 3, 3), "px_per_cm": (n,), "origin_px": (n, 3), "actions": (n, a), "gaze_deg": (n, 2),
+        "presence": (n,), "visibility": (n, len(REGIONS)), "rotation": (n, 3, 3), "px_per_cm": (n,), "origin_px": (n, 3), "actions": (n, a), "gaze_deg": (n, 2),
         "light_sh": (n, 9, 3), "motion_px": (n, 2), "sharpness": (n,), "grain": (n,), "score": (n,),
         "neutral_cm": (478, 3), "iris_linear": (3,), "identity": (None,),
     }  # fmt: skip

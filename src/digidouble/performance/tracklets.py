@@ -22,10 +22,11 @@ from digidouble.perception.mesh import FaceMesher, roi_from_detection, roi_from_
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance.settings import PerformSettings
 from digidouble.performance.skin_motion import SkinView, skin_motion, skin_view
+from digidouble.performance.turns import Carried, Turning
 from digidouble.performance.wrinkles import LUMA_SIDE, luma_crop
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Frame, Roi
-from digidouble.schema.mesh import face_model, iris_places
+from digidouble.schema.mesh import camera_normals, face_model, iris_places
 from digidouble.schema.track import MATTE_SIZE, SKIN_GRID
 
 MIN_SCORE = 0.5
@@ -48,6 +49,13 @@ RECORD = np.dtype(
         ("carried", "<f2", (478, 2)),
         ("trust", "u1", 478),
         ("luma", "u1", (LUMA_SIDE, LUMA_SIDE)),
+        # Of turned heads (see `turns`): the network's own mesh, how far it counts, how much of the points is not its own,
+        # the step from the frame before by the skin, and how sure that is.
+        ("seen", "<f4", (478, 3)),
+        ("sure", "<f4"),
+        ("share", "<f4"),
+        ("step", "<f4", 6),
+        ("tied", "<f4"),
     ]
 )
 
@@ -115,6 +123,7 @@ class Tracklet:
     stream: BinaryIO
     points: Float32[np.ndarray, "478 3"]
     velocity: Float32[np.ndarray, "2"]
+    turning: Turning
     frames: int = 0
     area_px: float = 0.0
     centrality: float = 0.0
@@ -141,6 +150,7 @@ class Move:
     score: float
     velocity: Float32[np.ndarray, "2"]
     slip: float
+    carried: Carried | None = None
 
 
 def face_box(points_px: Float[np.ndarray, "478 3"]) -> tuple[float, float, float, float]:
@@ -174,24 +184,15 @@ class FacePass:
         lost = False
         moves: list[Move] = []
         for t in list(self._active):
-            roi = roi_from_mesh(t.points)
-            roi[:2] += t.velocity
-            points, score = self._see.mesh(rgb8, roi)
-            if score < MIN_SCORE or not self._plausible(points, t.points, rgb8.shape):
+            move = self._move(t, rgb8)
+            if move is None:
                 self._end(t)
                 lost = True
-                continue
-            velocity = (points[:, :2].mean(0) - t.points[:, :2].mean(0)).astype(np.float32)
-            width = max(float(np.ptp(points[:, 0])), 1.0)
-            slip = float(np.linalg.norm(velocity - t.velocity)) / width
-            if slip > LONGEST_SLIP:  # this is another face; identity will join the runs if it is not
-                self._end(t)
-                lost = True
-                continue
-            moves.append(Move(t, points, score, velocity, slip))
+            else:
+                moves.append(move)
         for m in self._one_run_a_face(moves):
             m.run.velocity = m.velocity
-            self._observe(m.run, frame, rgb8, m.points, m.score)
+            self._observe(m.run, frame, rgb8, m)
         self._since_detection += 1
         if (
             lost
@@ -200,6 +201,36 @@ class FacePass:
         ):
             self._look(frame, rgb8)
             self._since_detection = 0
+
+    def _move(self, t: Tracklet, rgb8: UInt8[np.ndarray, "h w 3"]) -> Move | None:
+        """Where a run goes in this frame; None where it is lost."""
+        away = t.turning.away and t.view is not None
+        roi = roi_from_mesh(t.turning.guess() if away else t.points)
+        if not away:
+            roi[:2] += t.velocity
+        points, score = self._see.mesh(rgb8, roi)
+        fits = score >= MIN_SCORE and self._plausible(points, t.points, rgb8.shape)
+        carried: Carried | None = None
+        if away and t.view is not None:
+            # A mesh that doubts is still asked for what it knows; one that is somewhere else is not.
+            read = points if score > 0.1 and self._plausible(points, t.turning.guess(), rgb8.shape) else None
+            carried = t.turning.carried(t.view, rgb8, read, score)
+            if (
+                carried is None
+                or carried.score < MIN_SCORE
+                or not self._plausible(carried.points, t.points, rgb8.shape)
+            ):
+                return None
+            points, score = carried.points, carried.score
+        elif not fits:
+            return None
+        velocity = (points[:, :2].mean(0) - t.points[:, :2].mean(0)).astype(np.float32)
+        slip = float(np.linalg.norm(velocity - t.velocity)) / max(float(np.ptp(points[:, 0])), 1.0)
+        if slip > LONGEST_SLIP:  # this is another face; identity will join the runs if it is not
+            return None
+        if carried is None:
+            t.turning.seen(points, score)
+        return Move(t, points, score, velocity, slip, carried)
 
     def close(self) -> None:
         """End every run."""
@@ -246,19 +277,20 @@ class FacePass:
                 continue
             number = len(self.tracklets)
             file = self._folder / f"tracklet-{number:05d}.raw"
-            t = Tracklet(number, frame.index, file, file.open("wb"), points, np.zeros(2, np.float32))
+            still = np.zeros(2, np.float32)
+            t = Tracklet(number, frame.index, file, file.open("wb"), points, still, Turning(points))
             self.tracklets.append(t)
             self._active.append(t)
-            self._observe(t, frame, rgb8, points, score)
+            self._observe(t, frame, rgb8, Move(t, points, score, still, 0.0))
 
     def _observe(
         self,
         t: Tracklet,
         frame: Frame,
         rgb8: UInt8[np.ndarray, "h w 3"],
-        points: Float32[np.ndarray, "478 3"],
-        score: float,
+        move: Move,
     ) -> None:
+        points, score, carried = move.points, move.score, move.carried
         t.points = points
         h, w = rgb8.shape[:2]
         x0, y0, x1, y1 = face_box(points)
@@ -270,9 +302,15 @@ class FacePass:
         record["matte"], record["crop"] = self._see.matte(rgb8, points)
         record["sharpness"], record["grain"] = face_detail(rgb8, points)
         record["luma"] = luma_crop(rgb8, points)
-        if self._settings.smoothing > 0:
+        record["seen"], record["sure"] = points, 1
+        if carried:
+            record["seen"], record["sure"], record["share"] = carried.read, carried.sure, carried.share
+            record["step"], record["tied"] = carried.step, carried.tied
+            if near_half_hidden(record["matte"], record["crop"], points):
+                t.turning.covered()
+        if self._settings.smoothing > 0 or t.turning.away:
             view = skin_view(rgb8, points)
-            if t.view is not None:
+            if t.view is not None and self._settings.smoothing > 0:
                 carried, trust = skin_motion(t.view, view)
                 record["carried"], record["trust"] = np.clip(carried, -999, 999), np.round(255 * trust)
             t.view = view
@@ -284,6 +322,18 @@ class FacePass:
         if len(t.identities) < IDENTITY_LOOKS and (t.frames in (1, 12) or width > 1.1 * t.best_width):
             t.identities.append(self._see.embed(rgb8, points))
             t.best_width = max(t.best_width, width)
+
+
+def near_half_hidden(
+    matte: UInt8[np.ndarray, "m m"], px_from_crop: Float[np.ndarray, "2 3"], points_px: Float[np.ndarray, "478 3"]
+) -> bool:
+    """Whether most of the skin that faces the camera has something in front of it."""
+    inverse = cv2.invertAffineTransform(px_from_crop.astype(np.float64))
+    use = np.flatnonzero((camera_normals(points_px)[:468, 2] > 0.3) & (face_model().rim_cm[:468] > 0.5))
+    at = np.round(points_px[use, :2] @ inverse[:, :2].T + inverse[:, 2]).astype(int)
+    inside = ((at >= 0) & (at < matte.shape[0])).all(1)
+    seen = matte[at[inside, 1], at[inside, 0]]
+    return len(seen) > 0 and float((seen > 127).mean()) < 0.5
 
 
 def skin_grid(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "g g 3"]:

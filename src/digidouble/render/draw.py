@@ -20,6 +20,7 @@ from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
 from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, camera_normals, face_model
 from digidouble.schema.persona import Persona
+from digidouble.schema.regions import over_points
 from digidouble.schema.track import SKIN_GRID, WRINKLE_RANGE, TrackSample
 
 MARGIN_PX = 6  # around the mesh, for blur
@@ -106,7 +107,9 @@ def draw(
     vertex[:, :2] = model.uv * a.atlas.shape[0]
     vertex[:, 2:5] = gains
     # Edge-on skin fades towards the oval only: inside, where nose covers cheek, a fade would let the plate through.
-    vertex[:, 5] = feather() * np.maximum(facing_weight(points_px), inside_weight())
+    vertex[:, 5] = (
+        feather() * np.maximum(facing_weight(points_px), inside_weight()) * over_points(track.visibility[row])
+    )
     vertex[:, 6] = opening_weight()
     vertex[:, 7:9] = sample.points_px[:, :2] - [roi.x0, roi.y0]
     vertex[:, 9:12] = 1.0

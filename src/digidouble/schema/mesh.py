@@ -169,6 +169,19 @@ def iris_places(points_px: Float[np.ndarray, "478 3"]) -> list[tuple[float, floa
     return out
 
 
+def upright_angle(points_px: Float[np.ndarray, "478 3"]) -> float:
+    """Radians by which the horizontal of a face is turned in the picture: the line of the outer eye corners, or, as a profile makes
+    that line short, the perpendicular of the line from forehead to chin."""
+    eyes, down = points_px[263, :2] - points_px[33, :2], points_px[152, :2] - points_px[10, :2]
+    across = np.array([down[1], -down[0]])
+    wide, tall = float(np.linalg.norm(eyes)), float(np.linalg.norm(down))
+    k = float(np.clip((0.35 - wide / max(tall, 1e-6)) / 0.15, 0, 1))
+    if k <= 0:
+        return float(np.arctan2(eyes[1], eyes[0]))
+    mixed = (1 - k) * eyes / max(wide, 1e-6) + k * across / max(tall, 1e-6)
+    return float(np.arctan2(mixed[1], mixed[0]))
+
+
 def vertex_normals(points: Float[np.ndarray, "p 3"], triangles: Int[np.ndarray, "t 3"]) -> Float[np.ndarray, "p 3"]:
     """Area-weighted unit normals, pointing out of the face in a right-handed frame (head, or px with y and z negated)."""
     p = points[triangles]

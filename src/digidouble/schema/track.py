@@ -56,6 +56,7 @@ class FaceTrack:
     Attributes:
         track_id: 1 is the heaviest track.
         presence: 0..1, how much of the double is shown; fades at losses, never steps.
+        visibility: 0..1, how much of each region (`schema.regions.REGIONS`) may be shown: less where it is turned away or not sure.
         rotation, px_per_cm, origin_px: pose (see `Pose`).
         actions: signed muscle-action coefficients in the order of `FaceModel.action_names`.
         gaze_deg: (yaw, pitch) of the eyes in the head, both eyes' mean; positive to the subject's left and up.
@@ -74,6 +75,7 @@ class FaceTrack:
     track_id: int
     frames: FrameRange
     presence: Float[np.ndarray, "n"]
+    visibility: Float[np.ndarray, "n r"]
     rotation: Float[np.ndarray, "n 3 3"]
     px_per_cm: Float[np.ndarray, "n"]
     origin_px: Float[np.ndarray, "n 3"]
@@ -95,6 +97,7 @@ class FaceTrack:
         n = len(self.frames)
         for name in (
             "presence",
+            "visibility",
             "rotation",
             "px_per_cm",
             "origin_px",
