@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from recipes import load
 
+from digidouble.perception.matte import hull
+from digidouble.schema.mesh import face_model
+
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "src" / "digidouble" / "shipped" / "matte.onnx"
 
@@ -54,6 +57,19 @@ def test_hull_mask_is_the_ovals_coverage() -> None:
     area = abs(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1))) / 2
     assert mask.sum() / 255 == pytest.approx(area, rel=0.01)
     assert mask[64, 64] == 255 and mask[2, 2] == 0 and 20 < np.count_nonzero((mask > 10) & (mask < 245)) < 600
+
+
+def test_the_recipe_sees_the_runtimes_hull() -> None:
+    """A folded oval (a profile) is filled by the mesh's triangles, in training as at run time."""
+    points = face_model().mean_cm * (1, -1, -1)
+    c, s = np.cos(1.2), np.sin(1.2)
+    turned = points @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+    local = crop.apply(crop.crop_from_mesh(turned[:, :2] * 10), turned[:, :2] * 10)
+    mask = crop.hull_mask(local)
+    np.testing.assert_array_equal(mask, hull(local))
+    only = np.zeros((128, 128), np.uint8)
+    cv2.fillPoly(only, [np.round(local[list(crop.OVAL)]).astype(np.int32)], 255)
+    assert (mask > 127).sum() > 1.1 * (only > 127).sum()
 
 
 def test_label_finds_hair_inside_the_hull() -> None:
@@ -123,6 +139,20 @@ def test_drawn_layers_are_seeded_and_leave_the_eyes_of_clear_glasses_open() -> N
         np.testing.assert_array_equal(first, second)
 
 
+def test_strands_are_seeded_soft_and_often_cover_an_eye() -> None:
+    """Coverage between nothing and all where hairs are thin or apart; curtains and fringes reach the eyes, single hairs hardly."""
+    eyes = (np.s_[72:88, 52:76], np.s_[72:88, 116:140])
+    shares, soft = [], []
+    for seed in range(40):
+        layer = occluders.strands(np.random.default_rng(seed), np.zeros((0, 3)))
+        np.testing.assert_array_equal(layer, occluders.strands(np.random.default_rng(seed), np.zeros((0, 3))))
+        alpha = layer[..., 3]
+        assert layer.shape == (occluders.LAYER, occluders.LAYER, 4) and 0.001 < (alpha > 60).mean() < 0.6
+        shares.append(max((alpha[e] > 127).mean() for e in eyes))
+        soft.append(((alpha > 20) & (alpha < 235)).sum() / max((alpha > 20).sum(), 1))
+    assert 0.25 < np.mean(np.array(shares) > 0.3) < 0.8 and np.median(soft) > 0.15
+
+
 def session(path: Path):
     """The network in onnxruntime, one thread."""
     runtime = pytest.importorskip("onnxruntime")
@@ -146,6 +176,16 @@ def test_shipped_network_keeps_its_contract() -> None:
     assert np.all(alpha[:, 0][pixels[:, 3] == 0] == 0)
     (alone,) = net.run(None, {"crop": pixels[1:2]})
     np.testing.assert_allclose(alone[0], alpha[1], atol=1e-5)
+
+
+def test_only_chosen_samples_are_drawn_or_changed() -> None:
+    """What is drawn for some samples lies in their rows and nowhere else."""
+    torch = pytest.importorskip("torch")
+    (composite,) = load("matte", "composite")
+    stack, chosen = torch.zeros(4, 2, 3, 3), torch.tensor([False, True, False, True])
+    out = composite.changed(stack, chosen, lambda s: s + len(s))
+    assert out.sum((1, 2, 3)).tolist() == [0, 36, 0, 36] and stack.sum() == 0
+    assert composite.changed(stack, ~chosen & chosen, lambda s: s / 0) is stack
 
 
 def test_transforms_of_the_compositor_place_things_where_they_say() -> None:

@@ -20,7 +20,7 @@ from prepare import decode
 from torch import Tensor
 
 SPLIT_SEED = {"train": 11, "val": 22, "test": 33}
-DRAWN = {"blob": 1.0, "mic": 0.4, "cup": 0.4, "stick": 0.4, "hair": 1.6}
+DRAWN = {"blob": 1.0, "mic": 0.4, "cup": 0.4, "stick": 0.4, "hair": 1.6, "strands": 1.6}
 """Kinds that are drawn, with their share of the configured count."""
 
 _textures: np.ndarray
@@ -59,8 +59,8 @@ def _start(textures: np.ndarray, colours: np.ndarray) -> None:
 def _draw(job: tuple[str, int, int]) -> np.ndarray:
     kind, seed, index = job
     random = np.random.default_rng([seed, index, len(kind)])
-    if kind == "hair":
-        return occluders.hair(random, _colours)
+    if kind in ("hair", "strands"):
+        return {"hair": occluders.hair, "strands": occluders.strands}[kind](random, _colours)
     draw = {"blob": occluders.blob, "mic": occluders.microphone, "cup": occluders.cup, "stick": occluders.stick}[kind]
     return draw(random, _textures)
 

@@ -35,8 +35,7 @@ TRAIN: dict[str, Rule] = {
     "grid_talk_1": (26, "hair"),
     "grin_greenscreen": (26, "hair"),
     "laugh_15fps": (30, "hair"),
-    "happy_talk": (40, "hair"),
-    "outdoors_small": (30, "hair"),
+    "outdoors_small": (30, "open"),
     "presenter_portrait_1080x1920": (40, "hair"),
     "sign_yes": (20, "hair"),
     "talk_700px": (30, "hair"),
@@ -89,7 +88,7 @@ EYE_AREA = (33, 133, 362, 263, 168, 6, 197)
 REAL = (
     "sad_glasses_dark", "laugh_glasses", "glasses_studio", "webcam_hand_at_chin", "funny_hand_chin", "sign_eat",
     "sign_thanks", "sign_hungry", "stage_mic_three", "two_people_pass_in_front", "dance_hands_face", "talk_200s",
-    "emotion_fear", "grimaces_long", "crying_man",
+    "emotion_fear", "grimaces_long", "crying_man", "happy_talk",
 )  # fmt: skip
 """Never trained on, looked at as they are."""
 
