@@ -38,7 +38,8 @@ def test_layers_are_seeded_soft_and_cover_the_face_in_part(tmp_path):
 
 def test_photographed_layers_are_found_beside_the_clips(tmp_path):
     """Only those that were never trained on; the mask keeps its alpha, the hand loses its wall."""
-    (tmp_path / "hands").mkdir(), (tmp_path / "masks").mkdir()
+    (tmp_path / "hands").mkdir()
+    (tmp_path / "masks").mkdir()
     wall = np.full((100, 100, 3), 205, np.uint8)
     cv2.ellipse(wall, (50, 60), (18, 36), 0, 0, 360, (90, 130, 190), -1)
     for k in (0, occluders.UNTRAINED_HANDS):
