@@ -91,6 +91,29 @@ def test_label_finds_hair_inside_the_hull() -> None:
     assert weight[~hull].max() == 0
 
 
+def test_label_finds_hair_that_hangs_over_the_core() -> None:
+    """A dark curtain over one side, where a face used to be sure, is hair; brows and eyes that do not touch it stay face."""
+    points = oval_mesh(95.0, 124.0) + 112
+    points[[105, 334, 66, 296], 1] = 95
+    for outer, side in ((33, -1), (263, 1)):
+        ring = {33: (33, 160, 159, 158, 133, 153, 145, 144), 263: (263, 387, 386, 385, 362, 380, 374, 373)}[outer]
+        turn = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+        points[list(ring)] = np.c_[112 + side * 22 + 7 * np.cos(turn), 105 + 3 * np.sin(turn)]
+    points[[61, 291], 1] = 145
+    picture = np.full((224, 224, 3), (60, 90, 60), np.uint8)
+    hull_ = crop.hull_mask(points, 224) > 127
+    picture[hull_] = (120, 150, 205)
+    cv2.line(picture, (124, 92), (146, 92), (30, 35, 40), 4)  # the free brow
+    curtain = np.zeros_like(hull_)
+    curtain[20:150, 40:88] = True
+    picture[curtain] = (25, 30, 35)
+    plain, _ = bases.label_of(picture, points, "hair")
+    label, weight = bases.label_of(picture, points, "locks")
+    inside = curtain & hull_ & (weight > 200)
+    assert (label[inside] < 128).mean() > 0.97 > 0.9 > (plain[curtain & hull_] < 128).mean()
+    assert label[88:98, 120:150].min() == 255 and (label[hull_ & ~curtain & (weight > 200)] > 127).mean() > 0.97
+
+
 def test_key_recovers_a_known_hand() -> None:
     """A skin-coloured shape on a vignetted wall: the layer holds the shape, none of the wall, and runs to the lower edge."""
     y, x = np.mgrid[0:256, 0:256]

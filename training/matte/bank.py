@@ -116,7 +116,13 @@ def load(pack_path: Path, split: str, drawn: int, glasses_each: int, workers: in
         hull=_nchw([crop_module.hull_mask(points[b], bases.BASE) for b in which], device),
         # Long clips count less than their frames; turned heads are rare and count more.
         chance=torch.tensor(
-            [count_of[clip[b]] ** -0.6 * (1 + 20 * min(bases.turn(points[b]), 0.4)) for b in which], device=device
+            [
+                bases.OFTEN.get(str(clip[b]), 1.0)
+                * count_of[clip[b]] ** -0.6
+                * (1 + 20 * min(bases.turn(points[b]), 0.4))
+                for b in which
+            ],
+            device=device,
         ),
         real_glasses=torch.tensor([c in bases.GLASSES for c in clip[which]], device=device),
         frame=_nchw([p[0] for p in pairs], device),

@@ -55,6 +55,7 @@ CONFIGS = {
     "gpu": Settings("cuda", 12000, 256, 1000, 2, 14, 3e-3, 7.0, True),
     "cpu": Settings("cpu", 12000, 32, 400, 1, 2, 2e-3, 600.0, False),
     "tune": Settings("cpu", 2000, 24, 240, 1, 2, 6e-4, 30.0, True, ema=0.985, warm=15, look=50),
+    "mend": Settings("cpu", 2000, 16, 60, 1, 2, 3e-4, 5.0, True, ema=0.95, warm=5, look=20),
     "smoke": Settings("cpu", 6, 8, 16, 1, 2, 2e-3, 2.0, False),
 }
 
