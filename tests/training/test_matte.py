@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from recipes import load
 
+from digidouble.perception.matte import hull
+from digidouble.schema.mesh import face_model
+
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "src" / "digidouble" / "shipped" / "matte.onnx"
 
@@ -56,6 +59,19 @@ def test_hull_mask_is_the_ovals_coverage() -> None:
     assert mask[64, 64] == 255 and mask[2, 2] == 0 and 20 < np.count_nonzero((mask > 10) & (mask < 245)) < 600
 
 
+def test_the_recipe_sees_the_runtimes_hull() -> None:
+    """A folded oval (a profile) is filled by the mesh's triangles, in training as at run time."""
+    points = face_model().mean_cm * (1, -1, -1)
+    c, s = np.cos(1.2), np.sin(1.2)
+    turned = points @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+    local = crop.apply(crop.crop_from_mesh(turned[:, :2] * 10), turned[:, :2] * 10)
+    mask = crop.hull_mask(local)
+    np.testing.assert_array_equal(mask, hull(local))
+    only = np.zeros((128, 128), np.uint8)
+    cv2.fillPoly(only, [np.round(local[list(crop.OVAL)]).astype(np.int32)], 255)
+    assert (mask > 127).sum() > 1.1 * (only > 127).sum()
+
+
 def test_label_finds_hair_inside_the_hull() -> None:
     """A skin-coloured oval with dark hair over the upper fifth of the hull: the label drops the hair and keeps the rest."""
     random = np.random.default_rng(1)
@@ -73,6 +89,29 @@ def test_label_finds_hair_inside_the_hull() -> None:
     known = hull & (weight > 200)
     assert np.mean((label[known] > 127) == ~hair[known]) > 0.97
     assert weight[~hull].max() == 0
+
+
+def test_label_finds_hair_that_hangs_over_the_core() -> None:
+    """A dark curtain over one side, where a face used to be sure, is hair; brows and eyes that do not touch it stay face."""
+    points = oval_mesh(95.0, 124.0) + 112
+    points[[105, 334, 66, 296], 1] = 95
+    for outer, side in ((33, -1), (263, 1)):
+        ring = {33: (33, 160, 159, 158, 133, 153, 145, 144), 263: (263, 387, 386, 385, 362, 380, 374, 373)}[outer]
+        turn = np.linspace(0, 2 * np.pi, 8, endpoint=False)
+        points[list(ring)] = np.c_[112 + side * 22 + 7 * np.cos(turn), 105 + 3 * np.sin(turn)]
+    points[[61, 291], 1] = 145
+    picture = np.full((224, 224, 3), (60, 90, 60), np.uint8)
+    hull_ = crop.hull_mask(points, 224) > 127
+    picture[hull_] = (120, 150, 205)
+    cv2.line(picture, (124, 92), (146, 92), (30, 35, 40), 4)  # the free brow
+    curtain = np.zeros_like(hull_)
+    curtain[20:150, 40:88] = True
+    picture[curtain] = (25, 30, 35)
+    plain, _ = bases.label_of(picture, points, "hair")
+    label, weight = bases.label_of(picture, points, "locks")
+    inside = curtain & hull_ & (weight > 200)
+    assert (label[inside] < 128).mean() > 0.97 > 0.9 > (plain[curtain & hull_] < 128).mean()
+    assert label[88:98, 120:150].min() == 255 and (label[hull_ & ~curtain & (weight > 200)] > 127).mean() > 0.97
 
 
 def test_key_recovers_a_known_hand() -> None:
@@ -123,6 +162,20 @@ def test_drawn_layers_are_seeded_and_leave_the_eyes_of_clear_glasses_open() -> N
         np.testing.assert_array_equal(first, second)
 
 
+def test_strands_are_seeded_soft_and_often_cover_an_eye() -> None:
+    """Coverage between nothing and all where hairs are thin or apart; curtains and fringes reach the eyes, single hairs hardly."""
+    eyes = (np.s_[72:88, 52:76], np.s_[72:88, 116:140])
+    shares, soft = [], []
+    for seed in range(40):
+        layer = occluders.strands(np.random.default_rng(seed), np.zeros((0, 3)))
+        np.testing.assert_array_equal(layer, occluders.strands(np.random.default_rng(seed), np.zeros((0, 3))))
+        alpha = layer[..., 3]
+        assert layer.shape == (occluders.LAYER, occluders.LAYER, 4) and 0.001 < (alpha > 60).mean() < 0.6
+        shares.append(max((alpha[e] > 127).mean() for e in eyes))
+        soft.append(((alpha > 20) & (alpha < 235)).sum() / max((alpha > 20).sum(), 1))
+    assert 0.25 < np.mean(np.array(shares) > 0.3) < 0.8 and np.median(soft) > 0.15
+
+
 def session(path: Path):
     """The network in onnxruntime, one thread."""
     runtime = pytest.importorskip("onnxruntime")
@@ -146,6 +199,16 @@ def test_shipped_network_keeps_its_contract() -> None:
     assert np.all(alpha[:, 0][pixels[:, 3] == 0] == 0)
     (alone,) = net.run(None, {"crop": pixels[1:2]})
     np.testing.assert_allclose(alone[0], alpha[1], atol=1e-5)
+
+
+def test_only_chosen_samples_are_drawn_or_changed() -> None:
+    """What is drawn for some samples lies in their rows and nowhere else."""
+    torch = pytest.importorskip("torch")
+    (composite,) = load("matte", "composite")
+    stack, chosen = torch.zeros(4, 2, 3, 3), torch.tensor([False, True, False, True])
+    out = composite.changed(stack, chosen, lambda s: s + len(s))
+    assert out.sum((1, 2, 3)).tolist() == [0, 36, 0, 36] and stack.sum() == 0
+    assert composite.changed(stack, ~chosen & chosen, lambda s: s / 0) is stack
 
 
 def test_transforms_of_the_compositor_place_things_where_they_say() -> None:

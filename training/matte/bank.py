@@ -20,7 +20,7 @@ from prepare import decode
 from torch import Tensor
 
 SPLIT_SEED = {"train": 11, "val": 22, "test": 33}
-DRAWN = {"blob": 1.0, "mic": 0.4, "cup": 0.4, "stick": 0.4, "hair": 1.6}
+DRAWN = {"blob": 1.0, "mic": 0.4, "cup": 0.4, "stick": 0.4, "hair": 1.6, "strands": 1.6}
 """Kinds that are drawn, with their share of the configured count."""
 
 _textures: np.ndarray
@@ -59,8 +59,8 @@ def _start(textures: np.ndarray, colours: np.ndarray) -> None:
 def _draw(job: tuple[str, int, int]) -> np.ndarray:
     kind, seed, index = job
     random = np.random.default_rng([seed, index, len(kind)])
-    if kind == "hair":
-        return occluders.hair(random, _colours)
+    if kind in ("hair", "strands"):
+        return {"hair": occluders.hair, "strands": occluders.strands}[kind](random, _colours)
     draw = {"blob": occluders.blob, "mic": occluders.microphone, "cup": occluders.cup, "stick": occluders.stick}[kind]
     return draw(random, _textures)
 
@@ -116,7 +116,13 @@ def load(pack_path: Path, split: str, drawn: int, glasses_each: int, workers: in
         hull=_nchw([crop_module.hull_mask(points[b], bases.BASE) for b in which], device),
         # Long clips count less than their frames; turned heads are rare and count more.
         chance=torch.tensor(
-            [count_of[clip[b]] ** -0.6 * (1 + 20 * min(bases.turn(points[b]), 0.4)) for b in which], device=device
+            [
+                bases.OFTEN.get(str(clip[b]), 1.0)
+                * count_of[clip[b]] ** -0.6
+                * (1 + 20 * min(bases.turn(points[b]), 0.4))
+                for b in which
+            ],
+            device=device,
         ),
         real_glasses=torch.tensor([c in bases.GLASSES for c in clip[which]], device=device),
         frame=_nchw([p[0] for p in pairs], device),

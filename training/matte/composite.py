@@ -8,7 +8,7 @@ Light and shadow never change the truth; only what is in front of the face does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -63,7 +63,7 @@ class Compositor:
 
     @torch.no_grad()
     def batch(self, n: int, only: str | None = None) -> Batch:
-        """n training samples. `only` names one kind of occluder ("none", "glasses", "hair", or one of KINDS) to measure."""
+        """n training samples. `only` names one kind of occluder ("none", "glasses", "hair", "strands", or one of KINDS)."""
         bank = self.bank
         base = torch.multinomial(bank.chance, n, replacement=True, generator=self.random)
         flip = torch.where(self.uniform(n) < 0.5, -1.0, 1.0)
@@ -108,8 +108,10 @@ class Compositor:
         yield lens, False  # a clear lens tints the face and throws reflections; the face behind it counts as seen
         rim = premultiplied(bank.frame[pair], to_base) * glasses.float()[:, None, None, None]
         yield torch.cat([rim[:, :3] * gain, rim[:, 3:]], 1), True
-        hair = wants("hair", 0.32)
-        yield self.hair(to_base, skin) * hair.float()[:, None, None, None], True
+        hair = wants("hair", 0.25)
+        yield self.only_where(hair, self.hair, to_base, skin), True
+        strands = wants("strands", 0.22)
+        yield self.only_where(strands, self.strands, skin), True
         if only:
             kinds = torch.full((n,), KINDS.index(only) if only in KINDS else -1, device=self.device)
             yield self.objects(kinds, skin), True
@@ -118,6 +120,13 @@ class Compositor:
         yield self.objects(self.chosen(n, edges), skin), True
         second = torch.where(self.uniform(n) < 0.22, self.chosen(n, edges), torch.full((n,), -1, device=self.device))
         yield self.objects(second, skin), True
+
+    def only_where(self, chosen: Tensor, draw: Callable[..., Tensor], *facts: Tensor) -> Tensor:
+        """RGBA layers of the chosen samples; zeros elsewhere, at no cost."""
+        out = torch.zeros(len(chosen), 4, CROP, CROP, device=self.device)
+        if chosen.any():
+            out[chosen] = draw(*(f[chosen] for f in facts))
+        return out
 
     def chosen(self, n: int, edges: Tensor) -> Tensor:
         """A kind index for every sample, -1 for none."""
@@ -146,6 +155,20 @@ class Compositor:
         real = torch.cat([sample(bank.picture[bank.lock_base[lock]], moved, "border") / 255 * alpha, alpha], 1)
         return torch.where((self.uniform(n) < 0.5)[:, None, None, None], strands, real)
 
+    def strands(self, skin: Tensor) -> Tensor:
+        """Long drawn hair over eyes and cheeks; one in four has nearly the skin's own colour, as fair hair in soft light has."""
+        drawn, n = self.bank.layers["strands"], len(skin)
+        place = self.transform(self.normal(n, scale=0.08), torch.exp(self.normal(n, scale=0.1)), self.normal(n, scale=0.08),
+                               self.normal(n, scale=0.06), torch.where(self.uniform(n) < 0.5, -1.0, 1.0))  # fmt: skip
+        rgba = premultiplied(drawn[self.pick(len(drawn), n)], place)
+        mean = rgba[:, :3].sum((2, 3)) / rgba[:, 3:].sum((2, 3)).clamp(min=1)
+        fair = (
+            skin * torch.exp(self.normal(n, 3, scale=0.07) + self.normal(n, 1, scale=0.2) - 0.15) / mean.clamp(min=0.06)
+        )
+        lit = (0.3 + skin.mean(1, keepdim=True) * 1.4).clamp(0.25, 1.3).expand(-1, 3)
+        gain = torch.where(self.uniform(n, 1) < 0.25, fair.clamp(0.1, 4), lit)
+        return torch.cat([rgba[:, :3] * gain[..., None, None], rgba[:, 3:]], 1)
+
     def objects(self, kinds: Tensor, skin: Tensor) -> Tensor:
         """Premultiplied RGBA of one object per sample, of its kind; zeros where the kind is -1."""
         out = torch.zeros(len(kinds), 4, CROP, CROP, device=self.device)
@@ -153,8 +176,7 @@ class Compositor:
             rows = torch.nonzero(kinds == k).ravel()
             if len(rows):
                 out[rows] = self.placed(kind, len(rows), skin[rows])
-        blurred = (self.uniform(len(kinds)) < 0.3)[:, None, None, None]
-        return torch.where(blurred, self.motion(out), out)
+        return changed(out, (self.uniform(len(kinds)) < 0.3) & (kinds >= 0), self.motion)
 
     def placed(self, kind: str, n: int, skin: Tensor) -> Tensor:
         """n objects of one kind, coloured and placed over the face as that kind comes."""
@@ -291,18 +313,18 @@ class Compositor:
         )
         picture = grey + (picture - grey) * saturation
         both = torch.cat([picture, label], 1)
-        both = torch.where(one(0.3), gaussian(both, 0.9), both)
-        both = torch.where(one(0.1), gaussian(both, 1.7), both)
-        both = torch.where(one(0.12), self.motion(both), both)
+        both = changed(both, one(0.3).ravel(), lambda b: gaussian(b, 0.9))
+        both = changed(both, one(0.1).ravel(), lambda b: gaussian(b, 1.7))
+        both = changed(both, one(0.12).ravel(), self.motion)
         small = functional.interpolate(
             functional.interpolate(both, scale_factor=0.5, mode="area"), size=(CROP, CROP), mode="bilinear"
         )
         both = torch.where(one(0.15), small, both)
         picture, label = both[:, :3], both[:, 3:]
         noise = self.normal(n, 3, CROP, CROP)
-        noise = torch.where(one(0.5), gaussian(noise, 0.9) * 2, noise)
+        noise = changed(noise, one(0.5).ravel(), lambda b: gaussian(b, 0.9) * 2)
         picture = picture + noise * self.uniform(n, 1, 1, 1, high=0.05) * one(0.6)
-        return torch.where(one(0.5), self.jpeg(picture), picture), label.clamp(0, 1)
+        return changed(picture, one(0.5).ravel(), self.jpeg), label.clamp(0, 1)
 
     def jpeg(self, picture: Tensor) -> Tensor:
         """Blocks as H.264 or JPEG leave them: 8 x 8 DCT, coarse steps that grow with frequency, chroma at half size."""
@@ -327,6 +349,15 @@ class Compositor:
         chroma = functional.avg_pool2d(picture - luma, 2)
         chroma = functional.interpolate(blocks(chroma, 1.5), size=(CROP, CROP), mode="bilinear")
         return blocks(luma, 1.0) + chroma
+
+
+def changed(stack: Tensor, chosen: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """The stack with some of its samples changed; the others cost nothing."""
+    if not chosen.any():
+        return stack
+    out = stack.clone()
+    out[chosen] = change(stack[chosen])
+    return out
 
 
 def sample(source: Tensor, transform: Tensor, padding: str = "zeros", raw: bool = False) -> Tensor:

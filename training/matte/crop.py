@@ -1,4 +1,4 @@
-"""The aligned square in which the matte network sees a face, and the mesh hull drawn in it. numpy and OpenCV only.
+"""The aligned square in which the matte network sees a face, and the mesh hull drawn in it.
 
 Conventions. Pixels: x right, y down, integer coordinates are pixel centres (what `cv2.warpAffine` uses). Points are the 478
 of the MediaPipe face mesh, in plate pixels. `crop_from_px` is the 2x3 similarity that takes plate pixels to crop pixels.
@@ -7,9 +7,10 @@ The runtime must build its crops with the same arithmetic: the network was train
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+
+from digidouble.perception.matte import hull
 
 CROP = 128
 """Side of the network's square input, pixels."""
@@ -22,9 +23,6 @@ OVAL = (
 )  # fmt: skip
 EYE_OUTER = (33, 263)
 """Outer eye corners, the picture's left one first: their line is the crop's horizontal."""
-# The nose sticks out of the oval when the head is turned: bridge, tip, wings, base; its hull is added to the oval's area.
-NOSE = (168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 97, 326, 327, 48, 278, 64, 294, 129, 358, 45, 275, 44, 274, 193, 417)
-LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 
 
 def crop_from_mesh(
@@ -60,17 +58,5 @@ def apply(crop_from_px: Float[np.ndarray, "2 3"], points_px: Float[np.ndarray, "
 
 
 def hull_mask(points_crop: Float[np.ndarray, "n 2"], size: int = CROP) -> UInt8[np.ndarray, "size size"]:
-    """Area of the mesh in crop pixels, anti-aliased, 0..255: the oval's polygon with the nose's and the lips' hulls.
-
-    What the shipped weights were trained on. `perception.matte.hull` adds every triangle since: the same up to about 20 degrees of
-    yaw, more of the face beyond, where the oval's far half runs inside it. The next training should use that.
-
-    Every polygon is drawn with four sub-pixel bits at four times the size and averaged, so an edge is a coverage.
-    """
-    big = np.zeros((size * 4, size * 4), np.uint8)
-    points = (np.asarray(points_crop, np.float64)[:, :2] + 0.5) * 4 - 0.5
-    fixed = np.round(np.clip(points, -8.0 * size, 12.0 * size) * 16).astype(np.int32)
-    cv2.fillPoly(big, [fixed[list(OVAL)]], 255, shift=4)
-    for part in (NOSE, LIPS):
-        cv2.fillConvexPoly(big, cv2.convexHull(fixed[list(part)]), 255, shift=4)
-    return cv2.resize(big, (size, size), interpolation=cv2.INTER_AREA)
+    """Area of the mesh in crop pixels, anti-aliased, 0..255: the runtime's own `hull`, oval and every triangle."""
+    return hull(np.asarray(points_crop, np.float64)[:, :2], size)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from composite import KINDS, Batch, Compositor
 
-ALL_KINDS = ("mixed", "none", "glasses", "hair", *KINDS)
+ALL_KINDS = ("mixed", "none", "glasses", "hair", "strands", *KINDS)
 Matte = Callable[[Tensor], Tensor]
 
 

@@ -365,6 +365,87 @@ def _bundle(canvas, random: Random, rgb, root, tip, loose: bool) -> None:
         canvas[y0:y1, x0:x1] = canvas[y0:y1, x0:x1] * (1 - a) + np.array(colour, np.float32) * a
 
 
+def strands(random: Random, colours: Float[np.ndarray, "n 3"]) -> Layer:
+    """Long hair in front of a face, in the frame of the aligned crop (margin 1.3): a curtain down one side of it over the eye,
+    a fringe down to brows or eyes with skin between its tips, hair blown across, or single hairs thinner than a pixel.
+
+    Hair by hair over one another, so that coverage is soft exactly where hairs are thinner than pixels or far apart.
+    """
+    high = 2 * LAYER
+    known = len(colours) and random.random() < 0.4
+    base = (
+        colours[random.integers(len(colours))] if known else np.array(HAIR_RGB[random.integers(len(HAIR_RGB))], float)
+    )
+    tip_rgb = np.clip(base * random.uniform(0.8, 1.5) + random.normal(0, 10, 3), 2, 252)
+    canvas = np.zeros((high, high, 4), np.uint8)
+    side, kind = random.choice([-1.0, 1.0]), int(random.choice(4, p=(0.4, 0.3, 0.15, 0.15)))
+    wave, turns = random.normal(0, 0.025), random.uniform(0.5, 2.5)
+    contrast = random.uniform(0.05, 0.3)
+    count = int((450, 320, 220, 14)[kind] * random.uniform(0.4, 1.2))
+    inner = random.uniform(-0.12, 0.3)  # of a curtain's edge: beyond the face's middle .. only at its rim
+    reach = random.uniform(0.28, 0.62)  # of a fringe's tips: brows to below the eyes
+    locks = np.sort(random.uniform(0.05, 0.95, random.integers(4, 12)))
+    start = np.array([0.0, random.uniform(0.1, 0.7)]) if kind == 2 else np.zeros(2)
+    t = np.linspace(0, 1, 16)[:, None]
+    for _ in range(count):
+        loose = abs(random.normal(0, 0.02)) if random.random() < 0.9 else abs(random.normal(0, 0.09))
+        if kind == 0:  # from the parting down and outwards; most lie beyond the inner edge, a few stray inside
+            depth = inner + 0.55 * random.random() ** 0.7 - loose
+            root = np.array([0.5 - side * random.uniform(-0.05, 0.1), random.uniform(-0.1, 0.06)])
+            tip = np.array([0.5 + side * (depth + random.normal(0, 0.02)), random.uniform(0.75, 1.2)])
+            bend = np.array([side * (0.16 + 0.5 * max(depth, 0)), -0.1]) * random.uniform(0.8, 1.1)
+        elif kind == 1:
+            x = random.uniform(0.08, 0.92)
+            near = locks[np.abs(locks - x).argmin()]
+            root = np.array([0.5 + 0.8 * (x - 0.5), random.uniform(-0.06, 0.05)])
+            tip = np.array(
+                [x + 0.75 * (near - x) * random.uniform(0.4, 1) + side * 0.04, reach * random.uniform(0.75, 1.06)]
+            )
+            bend = np.array([side * random.uniform(0, 0.05), 0.0])
+        elif kind == 2:
+            root = np.array([0.5 - side * 0.6, start[1] + random.normal(0, 0.07)])
+            tip = np.array([0.5 + side * random.uniform(-0.2, 0.5), start[1] + random.normal(0.08, 0.12)])
+            bend = np.array([0.0, random.normal(0.05, 0.05)])
+        else:
+            root = np.array([random.uniform(0.05, 0.95), random.uniform(-0.05, 0.25)])
+            tip = root + np.array([random.normal(0, 0.18), random.uniform(0.2, 0.8)])
+            bend = random.normal(0, 0.12, 2)
+        across = np.array([tip[1] - root[1], root[0] - tip[0]])
+        swing = wave * np.sin(2 * np.pi * turns * t + random.normal(0, 0.35)) * across / (np.linalg.norm(across) + 1e-6)
+        line = (root * (1 - t) + tip * t + bend * t * (1 - t) * 2 + swing * t) * high
+        light = np.exp(random.normal(0, contrast))
+        thick, clear = int(random.choice([1, 1, 1, 2, 3])), random.uniform(0.25, 0.7) if kind == 3 else 1.0
+        _hair(canvas, line, base * light, tip_rgb * light, thick, clear)
+    rgb = canvas[..., :3].astype(np.float32) * 255 / np.maximum(canvas[..., 3:], 1)
+    shine = np.exp(-(((np.arange(high) / high - random.uniform(0.05, 0.6)) / random.uniform(0.05, 0.2)) ** 2))
+    rgb *= 1 + random.uniform(0, 0.5) * shine[:, None, None]
+    alpha = canvas[..., 3:].astype(np.float32) / 255
+    small = cv2.resize(np.dstack([np.clip(rgb, 0, 255) * alpha, alpha]), (LAYER, LAYER), interpolation=cv2.INTER_AREA)
+    return np.dstack([np.clip(small[..., :3] / np.maximum(small[..., 3:], 1e-3), 0, 255), small[..., 3] * 255]).astype(
+        np.uint8
+    )
+
+
+def _hair(canvas: UInt8[np.ndarray, "h w 4"], line, root_rgb, tip_rgb, thick: int, clear: float) -> None:
+    """One hair over the premultiplied canvas in place; its colour runs from root to tip."""
+    bytes_of = lambda rgb: (*[float(v) for v in np.clip(rgb, 2, 252)], 255.0)  # noqa: E731
+    fixed, half = np.round(line * 16).astype(np.int32), len(line) // 2
+    parts = ((fixed[: half + 1], root_rgb), (fixed[half:], tip_rgb))
+    if clear >= 1:
+        for part, rgb in parts:
+            cv2.polylines(canvas, [part], False, bytes_of(rgb), thick, cv2.LINE_AA, 4)
+        return
+    x0, y0 = np.clip(line.min(0) - 4, 0, len(canvas)).astype(int)
+    x1, y1 = np.clip(line.max(0) + 5, 0, len(canvas)).astype(int)
+    if x0 >= x1 or y0 >= y1:
+        return
+    ink = np.zeros((y1 - y0, x1 - x0, 4), np.uint8)
+    for part, rgb in parts:
+        cv2.polylines(ink, [part - np.array([x0, y0]) * 16], False, bytes_of(rgb), thick, cv2.LINE_AA, 4)
+    over, under = ink.astype(np.float32) * clear, canvas[y0:y1, x0:x1]
+    canvas[y0:y1, x0:x1] = np.round(under * (1 - over[..., 3:] / 255) + over)
+
+
 # --- glasses, drawn on one face's mesh --------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 """Train the matte network and export it.
 
     python training/matte/train.py --config gpu --pack .work/matte_data/pack.npz --out OUT     # one large GPU, about 7 minutes
-    python training/matte/train.py --config tune --start matte.pt ...   # five minutes on two cores, from a trained state
+    python training/matte/train.py --config tune --start matte.pt ...   # half an hour on two cores, from a trained state
     python training/matte/train.py --config cpu --pack .work/matte_data/pack.npz --out OUT     # two CPU cores, hours
 
 Writes OUT/matte.onnx (EMA weights, opset 17, float32), OUT/matte.pt (state dict), OUT/curve.csv and OUT/preview.png.
@@ -45,12 +45,17 @@ class Settings:
     amp: bool
     seed: int = 1
     ema: float = 0.999
+    warm: int = 200
+    """Steps in which the rate rises."""
+    look: int = 500
+    """Steps between looks at the validation people; the averaged weights are kept at each."""
 
 
 CONFIGS = {
     "gpu": Settings("cuda", 12000, 256, 1000, 2, 14, 3e-3, 7.0, True),
     "cpu": Settings("cpu", 12000, 32, 400, 1, 2, 2e-3, 600.0, False),
-    "tune": Settings("cpu", 400, 24, 200, 1, 2, 5e-4, 5.0, False, ema=0.98),
+    "tune": Settings("cpu", 2000, 24, 240, 1, 2, 6e-4, 30.0, True, ema=0.985, warm=15, look=50),
+    "mend": Settings("cpu", 2000, 16, 60, 1, 2, 3e-4, 5.0, True, ema=0.95, warm=5, look=20),
     "smoke": Settings("cpu", 6, 8, 16, 1, 2, 2e-3, 2.0, False),
 }
 
@@ -84,6 +89,11 @@ def smoothed(target: MatteNet, model: MatteNet, decay: float) -> None:
             kept.copy_(new)
 
 
+def save(model: MatteNet, path: Path) -> None:
+    """The state dict, on the CPU."""
+    torch.save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}, path)
+
+
 def train(settings: Settings, pack: Path, out: Path, start: Path | None) -> MatteNet:
     """Run the schedule; returns the averaged model on the training device."""
     began = time.perf_counter()
@@ -107,7 +117,9 @@ def train(settings: Settings, pack: Path, out: Path, start: Path | None) -> Matt
         if done >= 1:
             break
         for group in optimiser.param_groups:
-            group["lr"] = settings.rate * min(1.0, (step + 1) / 200) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+            group["lr"] = (
+                settings.rate * min(1.0, (step + 1) / settings.warm) * (0.5 + 0.5 * np.cos(np.pi * done)) + 1e-6
+            )
         batch = source.batch(settings.batch)
         pixels = torch.cat([batch.crop, batch.hull], 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast(settings.device, torch.bfloat16, enabled=settings.amp):
@@ -118,7 +130,7 @@ def train(settings: Settings, pack: Path, out: Path, start: Path | None) -> Matt
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         smoothed(average, model, min(settings.ema, (step + 1) / (step + 10)))
-        if step % 500 == 0 or step == settings.steps - 1:
+        if step % settings.look == 0 or step == settings.steps - 1:
             score = evaluate(average, held, count=240 if settings.device == "cuda" else 24, seed=5, kinds=("mixed",))[
                 "mixed"
             ]
@@ -126,6 +138,7 @@ def train(settings: Settings, pack: Path, out: Path, start: Path | None) -> Matt
             print(f"step {step} {rows[-1][1]} s loss {rows[-1][2]:.4f} val {score}", flush=True)
             with (out / "curve.csv").open("w", newline="") as file:
                 csv.writer(file).writerows([("step", "seconds", "loss", *score.keys()), *rows])
+            save(average, out / "matte.pt")
     cv2.imwrite(str(out / "preview.png"), preview(average, source, 24))
     return average
 
@@ -147,7 +160,7 @@ def main() -> None:
     )
     args.out.mkdir(parents=True, exist_ok=True)
     model = train(settings, args.pack, args.out, args.start)
-    torch.save({k: v.cpu().contiguous() for k, v in model.state_dict().items()}, args.out / "matte.pt")
+    save(model, args.out / "matte.pt")
     test = bank_module.load(
         args.pack, "test", max(settings.drawn // 8, 8), 1, settings.workers, torch.device(settings.device)
     )

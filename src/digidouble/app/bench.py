@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from digidouble.bench.report import BenchReport
 
 NAMES = (
-    "identity", "expression", "pose", "gaze", "flicker", "creases", "follow", "lighting", "multitrack", "persona", "roundtrip", "speed",
+    "identity", "expression", "pose", "gaze", "flicker", "creases", "follow", "occlusion", "lighting", "multitrack",
+    "persona", "roundtrip", "speed",
 )  # fmt: skip
 # Protocols for which rows are watched by all judges at once: asked for one by one, they share what was seen.
 JUDGED = {"identity", "expression", "pose", "gaze", "flicker", "multitrack"}
@@ -32,6 +33,7 @@ QUESTIONS = {
     "flicker": "Is the output as steady as the plate?",
     "creases": "Do wrinkles come and go where the plate's do?",
     "follow": "Does every clip's double move as the plate does? (The product's own tracker anew: no independent judge.)",
+    "occlusion": "Do hands, hair, glasses and things stay in front of the double?",
     "lighting": "Does the double take the plate's light?",
     "multitrack": "What do three faces cost in one pass, and does each win?",
     "persona": "Is the persona the person, without help from the plate?",

@@ -19,6 +19,7 @@ from digidouble.bench.protocols.creases import CREASES
 from digidouble.bench.protocols.follow import FOLLOW
 from digidouble.bench.protocols.lighting import LIGHTING
 from digidouble.bench.protocols.multitrack import MULTITRACK
+from digidouble.bench.protocols.occlusion import OCCLUSION
 from digidouble.bench.protocols.pairs import EXPRESSION, FLICKER, GAZE, IDENTITY, POSE
 from digidouble.bench.protocols.persona import PERSONA
 from digidouble.bench.protocols.roundtrip import ROUNDTRIP
@@ -30,7 +31,7 @@ from digidouble.bench.worst import as_facts, worst_of, write_worst
 from digidouble.errors import DigidoubleError, OutputError
 
 PROTOCOLS: tuple[Protocol, ...] = (
-    SPEED, MULTITRACK, IDENTITY, EXPRESSION, POSE, GAZE, FLICKER, CREASES, FOLLOW, PERSONA, LIGHTING, ROUNDTRIP,
+    SPEED, MULTITRACK, IDENTITY, EXPRESSION, POSE, GAZE, FLICKER, CREASES, FOLLOW, OCCLUSION, PERSONA, LIGHTING, ROUNDTRIP,
 )  # fmt: skip
 Progress = Callable[[int, int], None]
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from digidouble.composite.blend import composite, hold_out
+from digidouble.composite.blend import composite, hold_out, visible_face
 
-__all__ = ["composite", "hold_out"]
+__all__ = ["composite", "hold_out", "visible_face"]

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from digidouble.schema.colour import LUMA, frame_with, linear_from_frame
-from digidouble.schema.frame import Frame
+from digidouble.schema.frame import Frame, Roi
 from digidouble.schema.layers import Layer
 from digidouble.schema.track import TrackSample
 
@@ -20,19 +20,26 @@ SMALLEST_ALPHA = 1 / 512  # below this a sample could not change; leaving it alo
 
 
 def hold_out(layer: Layer, sample: TrackSample, presence: float, plate_linear: Float32[np.ndarray, "h w 3"]) -> Layer:
-    """Coverage times what is visible of the performer's face, times how much of the double is shown.
+    """Coverage times what is visible of the performer's face, times how much of the double is shown."""
+    return replace(layer, alpha=layer.alpha * visible_face(sample, layer.roi, plate_linear) * np.float32(presence))
+
+
+def visible_face(
+    sample: TrackSample, roi: Roi, plate_linear: Float32[np.ndarray, "h w 3"]
+) -> Float32[np.ndarray, "h w"]:
+    """0..1, how much of the performer's face each pixel of a region shows, with nothing in front.
 
     The matte is coarser than the plate: its edges are laid along the plate's own (`guided`).
     """
-    h, w = layer.alpha.shape
-    to_local = sample.matte_px_from_crop.astype(np.float64) - np.array([[0, 0, layer.roi.x0], [0, 0, layer.roi.y0]])
+    h, w = roi.size_hw
+    to_local = sample.matte_px_from_crop.astype(np.float64) - np.array([[0, 0, roi.x0], [0, 0, roi.y0]])
     visible = cv2.warpAffine(sample.matte, to_local, (w, h), flags=cv2.INTER_CUBIC).astype(np.float32) / 255
     step = float(np.sqrt(abs(np.linalg.det(to_local[:, :2]))))
     visible = np.clip(visible, 0, 1)
     if step >= 1:  # a matte as fine as the plate needs no help
         guide = np.sqrt(np.clip(plate_linear @ LUMA, 0, BRIGHTEST_GUIDE))
         visible = guided(visible, guide, GUIDE_TEXELS * step)
-    return replace(layer, alpha=layer.alpha * visible * np.float32(presence))
+    return visible
 
 
 def guided(

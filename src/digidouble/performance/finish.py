@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Int8, UInt8
+from jaxtyping import Float, Int, Int8
 
 from digidouble.assets import AssetWriter
 from digidouble.perception.light import fit_light
 from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance.join import Chain
+from digidouble.performance.matte_flow import steady_mattes
 from digidouble.performance.regions import region_alpha, region_sureness, region_view
 from digidouble.performance.settings import PerformSettings
 from digidouble.performance.smooth import REACH, SMOOTH_REACH, convolved, smooth_points, stuck
@@ -265,7 +266,7 @@ def _finish_window(
     row, at = lo - chain.start, slice(lo - chunk_start, hi - chunk_start)
     big["points_px"][at], big["skin_linear"][at] = points[keep], skin[keep]
     big["skin_weight"][at] = np.round(255 * weight[keep])
-    big["matte"][at], big["matte_px_from_crop"][at] = steady_matte(records["matte"])[keep], records["crop"][keep]
+    big["matte"][at], big["matte_px_from_crop"][at] = steady_mattes(records)[keep], records["crop"][keep]
     centre = points[..., :2].mean(1)
     motion = np.gradient(centre, axis=0) if len(centre) > 1 else np.zeros_like(centre)
     # Blur comes and goes with motion from frame to frame; noise is the camera's.
@@ -321,12 +322,6 @@ def _iris_over_skin(
 ) -> Float[np.ndarray, "3"]:
     use = weight > 0.3
     return iris / np.maximum(skin[use].mean(0), 1e-4) if use.any() else np.zeros(3)
-
-
-def steady_matte(mattes: UInt8[np.ndarray, "n m m"]) -> UInt8[np.ndarray, "n m m"]:
-    """Mattes averaged over three frames (the crops move with the face) and pulled towards all or nothing."""
-    mean = convolved(mattes.astype(np.float32), np.array([0.25, 0.5, 0.25])) / 255
-    return np.round(255 * np.clip((mean - 0.2) / 0.6, 0, 1)).astype(np.uint8)
 
 
 def _facing(points: Float[np.ndarray, "n 478 3"], side: int) -> Float[np.ndarray, "n g g"]:

@@ -42,7 +42,7 @@ SEEN_SHARE = 0.25  # of the frames in which skin must be visible to count as see
 BLACK = 0.004  # added to linear luma before the logarithm
 
 
-def _crop_of(points_px: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2 3"]:
+def luma_placement(points_px: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2 3"]:
     """Plate pixels from pixels of the luma crop: an upright square around the mesh."""
     low, high = points_px[:, :2].min(0), points_px[:, :2].max(0)
     step = max(float((high - low).max()) * MARGIN, 8.0) / LUMA_SIDE
@@ -52,7 +52,7 @@ def _crop_of(points_px: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2 3"]:
 
 def luma_crop(rgb8: UInt8[np.ndarray, "h w 3"], points_px: Float[np.ndarray, "478 3"]) -> UInt8[np.ndarray, "l l"]:
     """Display luma of the face, LUMA_SIDE square: all that the second pass needs to find creases."""
-    return cv2.cvtColor(sample_affine(rgb8, _crop_of(points_px), LUMA_SIDE), cv2.COLOR_RGB2GRAY)
+    return cv2.cvtColor(sample_affine(rgb8, luma_placement(points_px), LUMA_SIDE), cv2.COLOR_RGB2GRAY)
 
 
 @lru_cache(maxsize=1)
@@ -69,7 +69,7 @@ def _log_luma(
     luma: UInt8[np.ndarray, "l l"], taken_at_px: Float[np.ndarray, "478 3"], points_px: Float[np.ndarray, "478 3"]
 ) -> Float32[np.ndarray, "w w"]:
     """Log of linear luma on the UV grid. `taken_at_px`: the mesh that the crop was cut by; `points_px`: where to read."""
-    crop = _crop_of(taken_at_px)
+    crop = luma_placement(taken_at_px)
     at = uv_grid(WRINKLE_GRID).carried(((points_px[:, :2] - crop[:, 2]) / crop[0, 0]).astype(np.float32))
     read = cv2.remap(luma, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return _linear_log()[np.asarray(read, np.uint8)]
