@@ -39,6 +39,9 @@ OVER_TIME = np.array([0.1, 0.2, 0.4, 0.2, 0.1], np.float32)
 REST_SHARE = 0.15  # of the frames, by the smoothness of a texel's neighbourhood: those at rest there
 REST_TEXELS = 4.0  # sigma of that neighbourhood
 SEEN_SHARE = 0.25  # of the frames in which skin must be visible to count as seen
+NOSE_HALF_CM, NOSE_CM = 1.7, (0.8, -4.9)  # half its width, and from where to where it reaches, above the eyes
+LIPS_CM = (3.0, 1.5)  # half axes of the ellipse around the mouth that does not fold
+LIDS_CM = (3.2, 1.9, 1.15)  # of an eye: how far out, and half axes
 BLACK = 0.004  # added to linear luma before the logarithm
 
 
@@ -57,12 +60,22 @@ def luma_crop(rgb8: UInt8[np.ndarray, "h w 3"], points_px: Float[np.ndarray, "47
 
 @lru_cache(maxsize=1)
 def gate() -> Float32[np.ndarray, "w w"]:
-    """1 where skin may crease, 0 at eyes, brows, lips, nostrils and the oval, smooth between."""
-    m = face_model()
+    """1 where skin may crease, 0 at eyes, brows, nose, lips and the oval, smooth between.
+
+    The nose and the skin right at lids and lips do not fold in an expression, they move: what a ratio finds there is the shape of the
+    performer's own features. Let through, it cost a fifth of the identity margin (docs/architecture.md).
+    """
+    m, grid = face_model(), uv_grid(WRINKLE_GRID)
     features = np.concatenate([BROWS, OUTER_LIPS, NOSTRILS])
     near = np.minimum(surface_distance(m.mean_cm, m.triangles, features), m.hole_cm)
     allowed = np.clip((near - 0.15) / 0.35, 0, 1) * np.clip((m.rim_cm - 0.3) / 0.7, 0, 1)
-    return uv_grid(WRINKLE_GRID).carried(allowed[:, None].astype(np.float32))[..., 0]
+    place = grid.carried(m.mean_cm)
+    x, y = np.abs(place[..., 0]), place[..., 1]
+    nose = (x < NOSE_HALF_CM) & (y < NOSE_CM[0]) & (y > NOSE_CM[1])
+    lips = (x / LIPS_CM[0]) ** 2 + ((y - m.mean_cm[OUTER_LIPS, 1].mean()) / LIPS_CM[1]) ** 2 < 1
+    lids = ((x - LIDS_CM[0]) / LIDS_CM[1]) ** 2 + (y / LIDS_CM[2]) ** 2 < 1
+    folds = cv2.GaussianBlur((~(nose | lips | lids)).astype(np.float32), (0, 0), 2)
+    return grid.carried(allowed[:, None].astype(np.float32))[..., 0] * folds
 
 
 def _log_luma(

@@ -17,7 +17,7 @@ from digidouble.schema.pose import Pose
 INSIDE_CM = 2.6  # distance from the oval at which the persona's proportions hold in full
 FEATHER_CM = 1.1  # over which the double fades into the plate, along the face
 LID_REACH_CM = 0.9
-READ_SHARE = 0.45  # of what sets one face apart from another the mesh network reads: it leans towards the mean face
+READ_SHARE = 0.4  # of what sets one face apart from another the mesh network reads: it leans towards the mean face
 LARGEST_CM = 0.9  # no point is taken further than this from the plate's own face
 
 

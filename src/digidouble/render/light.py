@@ -25,7 +25,7 @@ from digidouble.schema.mesh import face_model
 from digidouble.schema.track import SKIN_GRID, TrackSample
 
 RIM_TEXELS = 1.6  # of 32 over the face, about 5 % of its width: how finely the plate is followed at the rim
-INSIDE_TEXELS = 5.0  # and inside, where what varies faster is the plate person's face rather than light
+INSIDE_TEXELS = 4.2  # and inside, where what varies faster is the plate person's face rather than light
 RESIDUAL_LIMIT = 0.4  # natural log, inside the face
 
 
