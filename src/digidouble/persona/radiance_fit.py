@@ -69,7 +69,7 @@ class FitSettings:
 BATCH = 4
 EVERY = 25  # steps between looks at the frames left out, and between checkpoints
 PATIENCE = 6  # looks without gain before stopping
-RATES = {"fixed": 2e-3, "planes": 1.5e-3, "tone": 2e-3, "thickness": 2e-2, "weights": 3e-4, "bias": 1e-3}
+RATES = {"fixed": 5e-4, "planes": 3e-4, "tone": 5e-4, "thickness": 2e-2, "weights": 1e-4, "bias": 3e-4}
 LOSS = {"gradient": 0.5, "mask": 0.05, "thin": 2e-3, "anchor": 0.02}
 
 
