@@ -56,7 +56,7 @@ def add_radiance(
         parts = []
         for (footage, track, _), chosen in zip(found, rows, strict=True):
             if chosen:
-                with show.progress(f"unrolling {footage.shot.path.name}") as progress:
+                with show.progress(f"unrolling {Path(footage.shot.path).name}") as progress:
                     parts.append(expose(footage, track, chosen, side, progress))
     exposures = Exposures.joined(parts)
     kept = checkpoint_path(out)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,9 +29,7 @@ from digidouble.persona.exposures import Exposures
 from digidouble.persona.radiance_start import clusters, start
 from digidouble.schema.radiance import GROUPS, HEIGHTS_CM, STEP_CM, Radiance
 
-if TYPE_CHECKING:
-    import torch
-
+Tensor = Any  # torch.Tensor, which is not there where torch is not
 TRAIN_SIDE = 256  # texels at which rays are compared; the fixed part keeps its own resolution
 STEEPEST = 0.3
 LEAST_VALIDATED = 24  # exposures; with fewer none is left out, and the closed form stands
@@ -103,7 +101,7 @@ def torch_or_raise() -> Any:
         SettingsError: it is not installed.
     """
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     except ImportError as e:
         raise SettingsError(
             "--level radiance is fitted with torch, which is not installed; nothing was built. "
@@ -265,10 +263,10 @@ class _Descent:
         self.exposures = self._loaded(exposures)
         assert len(GROUPS) * len(begun.centres) == len(begun.weights) and heights == len(begun.tone)
 
-    def _tensor(self, a: np.ndarray) -> torch.Tensor:
+    def _tensor(self, a: np.ndarray) -> Tensor:
         return self.torch.tensor(np.ascontiguousarray(a, np.float32), device=self.device)
 
-    def _loaded(self, exposures: Exposures) -> dict[str, torch.Tensor]:
+    def _loaded(self, exposures: Exposures) -> dict[str, Tensor]:
         """Exposures at the training side, half precision, channels first."""
         display, weight = [], []
         for d, w in zip(exposures.display, exposures.weight, strict=True):
@@ -284,7 +282,7 @@ class _Descent:
 
     # --- the field -----------------------------------------------------------------------------------------------------
 
-    def shares(self, conditions: torch.Tensor) -> torch.Tensor:
+    def shares(self, conditions: Tensor) -> Tensor:
         """Radial units and the linear layer: [b, c] -> [b, planes]."""
         torch = self.torch
         held = torch.minimum(torch.maximum(conditions, self.low), self.high)
@@ -292,13 +290,13 @@ class _Descent:
         units = torch.exp(-d2 / (2 * self.reach**2)).permute(0, 2, 1).reshape(len(held), -1)
         return units @ self.params["weights"] + self.params["bias"]
 
-    def rays(self, conditions: torch.Tensor, slant: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def rays(self, conditions: Tensor, slant: Tensor) -> tuple[Tensor, Tensor]:
         """Albedo [b, 3, s, s] of the rays through every texel and how much the shell stops of them [b, 1, s, s]; the same
         march as `perception.radiance_kernels.march`."""
         torch, f = self.torch, self.torch.nn.functional
         b, s = len(conditions), self.side
 
-        def up(x: torch.Tensor) -> torch.Tensor:
+        def up(x: Tensor) -> Tensor:
             return f.interpolate(x, size=(s, s), mode="bilinear", align_corners=False)
 
         planes = self.params["planes"]
@@ -319,7 +317,7 @@ class _Descent:
                 break
             at = 2 * (grid + height * slanted[:, :2].permute(0, 2, 3, 1)) - 1
 
-            def seen(x: torch.Tensor, at: torch.Tensor = at) -> torch.Tensor:
+            def seen(x: Tensor, at: Tensor = at) -> Tensor:
                 return f.grid_sample(x.expand(b, -1, -1, -1), at, padding_mode="border", align_corners=False)
 
             here = left * (1 - torch.exp(-seen(thick) * longer))
@@ -327,7 +325,7 @@ class _Descent:
             left = left - here
         return total, stopped
 
-    def display(self, rows: np.ndarray, from_: dict[str, torch.Tensor], noise: torch.Tensor | None = None) -> Any:
+    def display(self, rows: np.ndarray, from_: dict[str, Tensor], noise: Tensor | None = None) -> Any:
         """Rendered and filmed display-referred colour, weight, and what the shell stops."""
         torch, f = self.torch, self.torch.nn.functional
         at = torch.as_tensor(rows, device=self.device)
@@ -338,7 +336,7 @@ class _Descent:
         shown = torch.where(x <= 0.0031308, 12.92 * x, 1.055 * x.clamp(min=1e-4) ** (1 / 2.4) - 0.055)
         return shown, from_["display"][at].float(), from_["weight"][at].float(), stopped
 
-    def loss(self, rows: np.ndarray, noise: torch.Tensor) -> torch.Tensor:
+    def loss(self, rows: np.ndarray, noise: Tensor) -> Tensor:
         """Photometric + gradient + mask + regularisers."""
         torch = self.torch
         shown, filmed, weight, stopped = self.display(rows, self.exposures, noise)
@@ -362,7 +360,7 @@ class _Descent:
             out = out + LOSS["anchor"] * (self.params[k] - self.anchor[k]).square().mean() / scale
         return out
 
-    def psnr_db(self, left_out: dict[str, torch.Tensor]) -> float:
+    def psnr_db(self, left_out: dict[str, Tensor]) -> float:
         """Mean over the exposures left out, texels weighted."""
         torch, values = self.torch, []
         with torch.no_grad():

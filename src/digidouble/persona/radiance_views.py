@@ -27,8 +27,9 @@ def fit_sheet(fitted: Fitted, exposures: Exposures) -> UInt8[np.ndarray, "h w 3"
     for i in rows:
         lit = cv2.resize(exposures.lit[i].astype(np.float32), (CELL, CELL), interpolation=cv2.INTER_LINEAR)
         atlas, _ = view.atlas(exposures.conditions[i], exposures.slant[i])
+        atlas = cv2.resize(atlas, (CELL, CELL), interpolation=cv2.INTER_LINEAR)
         answered.append(np.where(covered, display_rgb8(np.clip(atlas * lit, 0, 1)), PAPER))
-        seen = cv2.resize(exposures.display[i].astype(np.float32), (CELL, CELL), interpolation=cv2.INTER_AREA)
+        seen = cv2.resize(exposures.display[i].astype(np.float32), (CELL, CELL), interpolation=cv2.INTER_LINEAR)
         filmed.append(np.where(covered, display_rgb8(srgb_decode(np.clip(seen, 0, 1))), PAPER))
     blank = [np.full((CELL, CELL, 3), PAPER)] * (MOMENTS - len(rows))
     bands = [
