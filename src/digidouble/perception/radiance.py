@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
-from digidouble.perception.radiance_kernels import march
 from digidouble.perception.session import Session
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.mesh import FLIP_YZ, LID_PAIRS, face_model
@@ -26,6 +25,7 @@ from digidouble.schema.radiance import (
     VIEW_UNIT,
     Radiance,
 )
+from digidouble.schema.radiance_kernels import march
 
 STEEPEST = 0.3  # cosine to the ray: skin more edge-on than this slants rays no further
 DARKEST, BRIGHTEST = -9.0, 2.0  # natural log of what a field may answer

@@ -112,7 +112,7 @@ def torch_or_raise() -> Any:
 
 def fit_radiance(
     exposures: Exposures,
-    prior: Float[np.ndarray, "s s 3"] | None = None,
+    prior: Float[np.ndarray, "p p 3"] | None = None,
     settings: FitSettings | None = None,
     progress: Callable[[Progress], None] | None = None,
     checkpoint: Path | None = None,
@@ -292,7 +292,7 @@ class _Descent:
 
     def rays(self, conditions: Tensor, slant: Tensor) -> tuple[Tensor, Tensor]:
         """Albedo [b, 3, s, s] of the rays through every texel and how much the shell stops of them [b, 1, s, s]; the same
-        march as `perception.radiance_kernels.march`."""
+        march as `schema.radiance_kernels.march`."""
         torch, f = self.torch, self.torch.nn.functional
         b, s = len(conditions), self.side
 

@@ -24,6 +24,7 @@ EPS = 2e-3  # linear light under which a logarithm is noise
 OPEN, SHUT = -5.0, 4.0  # thickness before softplus, of heights above the skin and of the skin
 WIDTHS, RIDGES = (0.7, 1.0, 2.0), (0.02, 0.1, 0.4, 1.6)
 LEAST_REACH = 0.05
+FEWEST = 6  # moments from which widths can be chosen
 GROUP_SHARE = np.array([0.5, *([0.5 / (len(GROUPS) - 1)] * (len(GROUPS) - 1))])
 KNOWN = 0.15  # weight of a texel from which it counts as seen
 
@@ -103,7 +104,7 @@ def filled(picture: Float32[np.ndarray, "s s 3"], weight: Float32[np.ndarray, "s
 
 
 def start(
-    exposures: Exposures, prior: Float[np.ndarray, "s s 3"] | None = None, settings: StartSettings | None = None
+    exposures: Exposures, prior: Float[np.ndarray, "p p 3"] | None = None, settings: StartSettings | None = None
 ) -> Radiance:
     """The field in closed form. `prior`: linear albedo of the fused atlas, whose detail stands where no exposure shows the skin."""
     settings = settings or StartSettings()
@@ -119,7 +120,7 @@ def start(
     bright = np.exp(mean / 2.4).mean(-1, keepdims=True) * uv_grid(side).covered[..., None]
     shares, power, planes = _principal(logs, bright, min(settings.planes, max(n - 1, 1)))
     centres = x[_spread(x, min(settings.centres, n))]
-    width, ridge = chosen_width(x, shares * np.sqrt(power)) if n >= 12 else (WIDTHS[-1], RIDGES[-1])
+    width, ridge = chosen_width(x, shares * np.sqrt(power)) if n >= FEWEST else (WIDTHS[-1], RIDGES[-1])
     reach = reach_of(x, width)
     heights = len(HEIGHTS_CM)
     thickness = np.full((heights, COARSE, COARSE), OPEN, np.float32)
@@ -144,7 +145,7 @@ def _mean(logs: Float32[np.ndarray, "n s s 3"], weight: Float32[np.ndarray, "n s
     return filled((logs * weight[..., None]).sum(0) / (total[..., None] + 1e-6), np.clip(total / KNOWN, 0, 1))
 
 
-def _fixed(exposures: Exposures, prior: Float[np.ndarray, "s s 3"] | None) -> Float32[np.ndarray, "s s 3"]:
+def _fixed(exposures: Exposures, prior: Float[np.ndarray, "p p 3"] | None) -> Float32[np.ndarray, "s s 3"]:
     """The mean at the exposures' own resolution; unseen skin continues its tone with the prior's detail."""
     side = exposures.side
     total, weights = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
@@ -201,7 +202,7 @@ def _kernel(
 
 def chosen_width(x: Float[np.ndarray, "n c"], shares: Float[np.ndarray, "n b"]) -> tuple[float, float]:
     """Width and ridge that predict left-out clusters of moments best."""
-    labels = clusters(x, max(3, min(8, len(x) // 4)))
+    labels = clusters(x, max(2, min(8, len(x) // 3)))
     best, found = np.inf, (WIDTHS[0], RIDGES[0])
     for width in WIDTHS:
         k = _kernel(x, x, reach_of(x, width))

@@ -2,7 +2,7 @@
 against what was filmed.
 
 Whole clusters of pose and expression are held out (`bench.unseen`). Geometry and pose come from the performance. Light is the
-nine harmonics of the track, held at their median over the held-out frames; the per-texel light that a render takes from the plate
+nine harmonics of the track, held at their median over the clip; the per-texel light that a render takes from the plate
 is switched off. One gain per colour channel is fitted over all of them, because exposure is no property of a persona. Eyes and
 the opening of the mouth with their borders, which a double takes from the plate, and what lies in front of the face by the product's matte (hair,
 hands), which it leaves to the plate, are left out of the mask, for every row alike. Rows: `radiance` (quality `final`, with
@@ -63,9 +63,9 @@ class _WithoutPlateLight:
         )  # fmt: skip
 
 
-def _plate_free(cast: PreparedCast, rows: list[int]) -> PreparedCast:
+def _plate_free(cast: PreparedCast) -> PreparedCast:
     track = cast.plan.track
-    light = np.broadcast_to(np.median(track.light_sh[rows], axis=0), track.light_sh.shape)
+    light = np.broadcast_to(np.median(track.light_sh[track.seen], axis=0), track.light_sh.shape)
     blind = replace(track, store=_WithoutPlateLight(track.store), light_sh=np.ascontiguousarray(light))
     out = PreparedCast(replace(cast.plan, track=blind), cast.look, cast.field is not None)
     return out
@@ -99,7 +99,7 @@ def _scores(pictures: list[Rgb8], truth: list[Rgb8], masks: list[np.ndarray]) ->
 def _drawn(person: Unseen, persona: Persona, quality: str) -> Drawn:
     """(picture, where it was drawn) of a persona in the held-out frames."""
     look = LookSettings(wrinkles=0.0, detail_match=False, grain=False, motion_blur=False, keep_tone=0.0)
-    cast = _plate_free(cast_at(quality, person.performance, persona, look)[0], person.held)
+    cast = _plate_free(cast_at(quality, person.performance, persona, look)[0])
     out = []
     with open_footage(person.movie) as footage:
         for row in person.held:
