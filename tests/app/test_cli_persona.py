@@ -153,7 +153,7 @@ def test_a_radiance_field_without_torch_says_what_to_install(astronaut_png, tmp_
         "--level",
         "radiance",
     )
-    refused(done, 2, "pip install 'digidouble[neural]'")
+    refused(done, 1, "pip install 'digidouble[neural]'")
     assert not out.exists()
 
 

@@ -36,7 +36,7 @@ CLIP_FRAMES, KEYS, HELD = 420, 40, 16
 STRETCH, GAP, CLUSTERS, SHARE, LARGEST = 8, 3, 8, 0.2, 0.35
 VISIBLE = 180  # of 255
 TURN_DEG = 25.0  # counts like one muscle action at full strength
-LEARNT, STEPS, QUICK_STEPS = 160, 100, 25
+LEARNT, STEPS, QUICK_STEPS = 160, 75, 25
 
 
 def torch_is_there() -> bool:

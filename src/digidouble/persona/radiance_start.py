@@ -7,7 +7,7 @@ those that predict whole clusters of moments best from the others. Gradient desc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from jaxtyping import Float, Float32, Int
 
 from digidouble.perception.radiance import group_masks
 from digidouble.perception.uvgrid import uv_grid
+from digidouble.persona.atlas import skin_likelihood
 from digidouble.persona.exposures import Exposures
 from digidouble.schema.radiance import COARSE, GROUPS, HEIGHTS_CM, Radiance
 from digidouble.schema.transfer import srgb_decode
@@ -26,6 +27,7 @@ WIDTHS, RIDGES = (0.7, 1.0, 2.0), (0.02, 0.1, 0.4, 1.6)
 LEAST_REACH = 0.05
 FEWEST = 6  # moments from which widths can be chosen
 GROUP_SHARE = np.array([0.5, *([0.5 / (len(GROUPS) - 1)] * (len(GROUPS) - 1))])
+EDGE_ON, SEEN = 0.1, 0.3  # of the weight of a texel's best look
 KNOWN = 0.15  # weight of a texel from which it counts as seen
 
 
@@ -140,6 +142,17 @@ def start(
     )
 
 
+def skin_only(exposures: Exposures) -> Exposures:
+    """With less weight where what was seen is, on the whole, not this person's skin: hair, collar and background reach into the
+    unrolled face at its outline."""
+    side = min(PLANE_SIDE, exposures.side)
+    logs, weight = log_skin(exposures, side)
+    usual, seen = np.exp(_mean(logs, weight)), np.clip(weight.max(0), 0, 1)
+    likely = skin_likelihood(usual, seen, np.zeros_like(seen))
+    likely = cv2.resize(likely, (exposures.side, exposures.side), interpolation=cv2.INTER_LINEAR)
+    return replace(exposures, weight=(exposures.weight * likely).astype(np.float16))
+
+
 def _mean(logs: Float32[np.ndarray, "n s s 3"], weight: Float32[np.ndarray, "n s s"]) -> Float32[np.ndarray, "s s 3"]:
     total = weight.sum(0)
     return filled((logs * weight[..., None]).sum(0) / (total[..., None] + 1e-6), np.clip(total / KNOWN, 0, 1))
@@ -149,11 +162,13 @@ def _fixed(exposures: Exposures, prior: Float[np.ndarray, "p p 3"] | None) -> Fl
     """The mean at the exposures' own resolution; unseen skin continues its tone with the prior's detail."""
     side = exposures.side
     total, weights = np.zeros((side, side, 3), np.float32), np.zeros((side, side), np.float32)
+    most = np.zeros((side, side), np.float32)
     for i in range(len(exposures)):  # one at a time: at full resolution they are large
         logs, weight = log_skin(exposures.chosen([i]), side)
         total += logs[0] * weight[0, ..., None]
         weights += weight[0]
-    known = np.clip(weights / KNOWN, 0, 1)
+        most = np.maximum(most, weight[0])
+    known = np.clip((most - EDGE_ON) / SEEN, 0, 1)  # a hundred looks from the edge are no look
     own = filled(total / (weights[..., None] + 1e-6), known)
     if prior is None:
         return own
