@@ -17,6 +17,7 @@ from digidouble.perception.radiance import group_masks
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.persona.atlas import skin_likelihood
 from digidouble.persona.exposures import Exposures
+from digidouble.schema.mesh import face_model
 from digidouble.schema.radiance import COARSE, GROUPS, HEIGHTS_CM, Radiance
 from digidouble.schema.transfer import srgb_decode
 
@@ -27,6 +28,7 @@ WIDTHS, RIDGES = (0.7, 1.0, 2.0), (0.02, 0.1, 0.4, 1.6)
 LEAST_REACH = 0.05
 FEWEST = 6  # moments from which widths can be chosen
 GROUP_SHARE = np.array([0.5, *([0.5 / (len(GROUPS) - 1)] * (len(GROUPS) - 1))])
+OUTLINE_CM = 2.0
 EDGE_ON, SEEN = 0.1, 0.3  # of the weight of a texel's best look
 KNOWN = 0.15  # weight of a texel from which it counts as seen
 
@@ -148,7 +150,9 @@ def skin_only(exposures: Exposures) -> Exposures:
     side = min(PLANE_SIDE, exposures.side)
     logs, weight = log_skin(exposures, side)
     usual, seen = np.exp(_mean(logs, weight)), np.clip(weight.max(0), 0, 1)
-    likely = skin_likelihood(usual, seen, np.zeros_like(seen))
+    rim = uv_grid(side).carried(face_model().rim_cm[:, None].astype(np.float32))[..., 0]
+    outline = np.clip((OUTLINE_CM - rim) / 0.5, 0, 1)
+    likely = 1 - outline * (1 - skin_likelihood(usual, seen, np.zeros_like(seen)))
     likely = cv2.resize(likely, (exposures.side, exposures.side), interpolation=cv2.INTER_LINEAR)
     return replace(exposures, weight=(exposures.weight * likely).astype(np.float16))
 
