@@ -30,8 +30,10 @@ def prepare(
     look: LookSettings | None = None,
     today: date | None = None,
     purpose: str | None = None,
+    radiance: bool = False,
 ) -> list[PreparedCast]:
-    """Decide everything that couples frames. `casting`: track id, "main" or "all" -> persona.
+    """Decide everything that couples frames. `casting`: track id, "main" or "all" -> persona. `radiance`: draw skin from
+    the radiance fields of those personas that have one.
 
     Raises:
         CastingError: a track is not there, or is cast twice.
@@ -48,7 +50,8 @@ def prepare(
                     f"track {t.track_id} is cast twice ({chosen[t.track_id].name} and {persona.name}); give each track one persona."
                 )
             chosen[t.track_id] = persona
-    return [PreparedCast(plan_cast(performance.track(str(i)), p), look) for i, p in sorted(chosen.items())]
+    tracks_of = {i: performance.track(str(i)) for i in chosen}
+    return [PreparedCast(plan_cast(tracks_of[i], p), look, radiance) for i, p in sorted(chosen.items())]
 
 
 def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None) -> tuple[Frame, list[Layer]]:

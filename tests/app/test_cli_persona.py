@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -129,31 +130,31 @@ def test_sources_that_are_no_pictures(name, data, tmp_path):
     assert not out.exists()
 
 
-def test_what_is_not_built_yet_is_refused(astronaut_png, tmp_path):
-    consent = consent_file(tmp_path)
-    refused(
-        cli(
-            "persona",
-            "build",
-            astronaut_png,
-            "--name",
-            "x",
-            "--consent",
-            consent,
-            "-o",
-            "x.persona",
-            "--level",
-            "radiance",
-        ),
-        2,
+def test_levels_and_settings_out_of_range_are_refused(astronaut_png, tmp_path):
+    build = ("persona", "build", astronaut_png, "--name", "x", "--consent", consent_file(tmp_path), "-o", "x.persona")
+    refused(cli(*build, "--level", "hologram"), 2, "atlas, radiance")
+    refused(cli(*build, "--keys", "0"), 2, "1..64")
+    refused(cli(*build, "--steps", "-1"), 2, "0..100000")
+
+
+@pytest.mark.skipif(find_spec("torch") is not None, reason="torch is installed")
+def test_a_radiance_field_without_torch_says_what_to_install(astronaut_png, tmp_path):
+    out = tmp_path / "x.persona"
+    done = cli(
+        "persona",
+        "build",
+        astronaut_png,
+        "--name",
+        "x",
+        "--consent",
+        consent_file(tmp_path),
+        "-o",
+        out,
+        "--level",
         "radiance",
-        "not in this version",
     )
-    refused(
-        cli("persona", "build", astronaut_png, "--name", "x", "--consent", consent, "-o", "x.persona", "--keys", "0"),
-        2,
-        "1..64",
-    )
+    refused(done, 1, "pip install 'digidouble[neural]'")
+    assert not out.exists()
 
 
 class TestHostilePersonas:

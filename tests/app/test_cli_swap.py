@@ -176,8 +176,7 @@ class TestRefusals:
 
     def test_usage(self, arguments, excerpt, tmp_path):
         for more, words in (
-            (("--quality", "final"), ("final", "renders draft")),
-            (("--quality", "nice"), ("expected one of draft",)),
+            (("--quality", "nice"), ("expected one of draft, standard, final",)),
             (("--range", "5:2"), ("5:2",)),
             (("--range", "half"), ("A:B",)),
             (("--purpose", "fun"), ("film", "advertising")),

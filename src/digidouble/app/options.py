@@ -12,6 +12,7 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import typer
 
+from digidouble.deliver.settings import Quality
 from digidouble.errors import SettingsError
 from digidouble.schema.persona import SCOPES
 from digidouble.schema.time import FrameRange, FrameRate
@@ -89,7 +90,7 @@ def _cli_type(name: str, hint: Any) -> tuple[Any, dict[str, Any]]:
     if name == "purpose":
         return hint, {"parser": _one_of(SCOPES, "purpose"), "metavar": "|".join(SCOPES)}
     if name == "quality":
-        return str, {"parser": _draft_only, "metavar": "draft"}
+        return str, {"parser": _one_of(get_args(Quality), "quality"), "metavar": "|".join(get_args(Quality))}
     if inner is FrameRange:
         return hint, {"parser": _saying_why(FrameRange.parse), "metavar": "A:B"}
     if inner is FrameRate:
@@ -120,12 +121,3 @@ def _one_of(words: tuple[str, ...], what: str) -> Callable[[Any], Any]:
         return text
 
     return _saying_why(parse)
-
-
-def _draft(text: str) -> str:
-    if text in ("standard", "final"):
-        raise SettingsError(f"quality {text!r} is not in this version, which renders draft; nothing was rendered")
-    return _one_of(("draft",), "quality")(text)
-
-
-_draft_only = _saying_why(_draft)

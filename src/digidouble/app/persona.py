@@ -16,11 +16,16 @@ from digidouble.capture import TEMPLATE, CaptureSettings, capture, read_consent
 from digidouble.deliver.settings import DeliverySettings
 from digidouble.errors import OutputError
 from digidouble.persona import PersonaSettings, build_persona, load_persona, save_persona
+from digidouble.persona.radiance_fit import FitSettings, torch_or_raise
 from digidouble.persona.views import seen_share
 from digidouble.schema.persona import Persona
 
 CAPTURE = Options(CaptureSettings, ("face", "looks", "video_samples", "min_face_px"), "Choosing looks")
 BUILD = Options(PersonaSettings, ("atlas_px", "keys"), "The double")
+FIT = Options(
+    FitSettings, ("steps", "frames", "device", "threads", "seed"), "Fitting a radiance field (--level radiance)"
+)
+LEVELS = ("atlas", "radiance")
 EXPIRES_SOON_DAYS = 30
 
 
@@ -28,7 +33,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     group = typer.Typer(help="Make a double of a consenting person.", no_args_is_help=True)
     command(
-        group, "build", {"looks": CAPTURE, "settings": BUILD},
+        group, "build", {"looks": CAPTURE, "settings": BUILD, "fit": FIT},
         "Example: digidouble persona build portrait.jpg interview.mov --name Ada --consent consent.toml -o ada.persona",
     )(build)  # fmt: skip
     command(
@@ -42,10 +47,8 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _level(level: str) -> str:
-    if level == "radiance":
-        raise typer.BadParameter("'radiance' is not in this version, which builds atlas personas; nothing was built")
-    if level != "atlas":
-        raise typer.BadParameter(f"{level!r}: expected atlas")
+    if level not in LEVELS:
+        raise typer.BadParameter(f"{level!r}: expected one of {', '.join(LEVELS)}")
     return level
 
 
@@ -62,21 +65,35 @@ def build(
     out: Annotated[Path, typer.Option("--out", "-o", metavar="X.persona", help="File to write.")],
     looks: CaptureSettings,
     settings: PersonaSettings,
+    fit: FitSettings,
     level: Annotated[
-        str, typer.Option("--level", callback=_level, metavar="atlas", help="What the double is made of.")
+        str,
+        typer.Option(
+            "--level", callback=_level, metavar="|".join(LEVELS),
+            help="What the double is made of. radiance adds a field that knows how skin changes with expression and view, "
+            "for --quality final; it is fitted with torch (minutes), and goes on where it was when run again.",
+        ),
     ] = "atlas",
-) -> None:
+) -> None:  # fmt: skip
     """Make a double from photographs and videos of one consenting person. One good portrait is enough; more are better."""
     record = read_consent(consent)
     record.check(date.today())
+    if level == "radiance":
+        torch_or_raise()  # before minutes of work
     with show.progress("looking", "sources") as progress:
         captured = capture(sources, record, looks, progress)
     for note in captured.rejected:
         show.warn(note)
     show.say(f"building from {len(captured.looks)} look(s)")
-    persona = load_persona(save_persona(build_persona(captured, name, settings), out))
+    built, lines = build_persona(captured, name, settings), [f"{out}: ready to cast"]
+    if level == "radiance":
+        from digidouble.app.radiance import add_radiance, fit_sheet_path
+
+        built, _ = add_radiance(built, sources, out, fit, show)
+        lines.append(f"{fit_sheet_path(out)}: how the fit went")
+    persona = load_persona(save_persona(built, out))
     _show_facts(show, persona)
-    show.done({"out": out, "level": level, **_record(persona)}, f"{out}: ready to cast")
+    show.done({"out": out, **_record(persona)}, *lines)
 
 
 def show_persona(
@@ -163,6 +180,8 @@ def _record(persona: Persona) -> dict[str, Any]:
     return {
         "name": persona.name,
         "sha256": persona.sha256,
+        "level": persona.level,
+        "radiance": dict(persona.radiance.quality) if persona.radiance else None,
         "atlas_px": persona.keys[0].albedo.shape[0],
         "keys": len(persona.keys),
         "seen_share": round(seen_share(persona), 3),
@@ -183,6 +202,7 @@ def _show_facts(show: Show, persona: Persona) -> None:
             "name": persona.name,
             "made from": f"{len(persona.sources)} look(s) in {', '.join(files[:6])}{' ...' if len(files) > 6 else ''}",
             "atlases": f"{len(persona.keys)} of {persona.keys[0].albedo.shape[0]} px",
+            "radiance field": _field_text(persona),
             "skin seen": f"{100 * seen_share(persona):.0f} % (the rest is mirrored or filled in)",
             "subject": consent.subject,
             "consent by": consent.granted_by,
@@ -191,3 +211,16 @@ def _show_facts(show: Show, persona: Persona) -> None:
             "evidence": consent.evidence,
         }
     )
+
+
+def _field_text(persona: Persona) -> str:
+    """What the field is and how well it was fitted."""
+    if persona.radiance is None:
+        return "none (make one with --level radiance)"
+    q = persona.radiance.quality
+    text = (
+        f"{persona.radiance.planes.shape[0]} planes, {persona.radiance.side} px, from {q.get('frames', 0):.0f} frames"
+    )
+    if q.get("unseen_psnr_db", 0) > 0:
+        text += f"; {q['unseen_psnr_db']:.1f} dB on poses and expressions left out"
+    return text

@@ -21,7 +21,7 @@ from digidouble.deliver.report import write_report
 from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import SettingsError
-from digidouble.farm import RenderResult, RenderSettings, render_shot
+from digidouble.farm import RenderResult, RenderSettings, left_out, render_shot
 from digidouble.footage import Footage, FootageSettings
 from digidouble.performance import PerformSettings, load_performance
 from digidouble.persona import load_persona
@@ -85,6 +85,8 @@ def swap(
     casting = {track: loaded[path] for track, path in files.items()}
     for persona in casting.values():  # before the plate is analysed: a refusal should not take minutes
         persona.consent.check(date.today(), render.purpose)
+    for note in left_out(casting, render.quality):
+        show.warn(note)
     delivery = replace(delivery, quality=render.quality, consent_ids=tuple(consent_id(p) for p in loaded.values()))
     render = replace(render, look=look)
     with _ready(plate, plate_at, out, render, delivery, footage, show) as ready, show.progress("rendering") as progress:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from digidouble.farm.local import RenderResult, RenderSettings, Sample, prepare_shot, render_shot
+from digidouble.farm.local import RenderResult, RenderSettings, Sample, left_out, prepare_shot, render_shot
 
-__all__ = ["RenderResult", "RenderSettings", "Sample", "prepare_shot", "render_shot"]
+__all__ = ["RenderResult", "RenderSettings", "Sample", "left_out", "prepare_shot", "render_shot"]

@@ -14,13 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
+from digidouble.deliver.settings import DeliveredFiles, DeliverySettings, Quality
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import NoFace, SettingsError
 from digidouble.footage import Footage
@@ -42,7 +42,8 @@ class RenderSettings:
     """How a shot is rendered.
 
     Attributes:
-        quality: draft is geometry, atlases, light and blend.
+        quality: draft is geometry, atlases, light and blend; standard renders the same and encodes better; final draws skin
+            from the persona's radiance field, if it has one.
         workers: frames in work at a time; 0 takes the machine's cores.
         frame_range: the part of the shot to render; None is all of it.
         purpose: what the result is for; each persona's consent must cover it. None asks only that consent is valid today.
@@ -50,7 +51,7 @@ class RenderSettings:
         samples: frames kept as pictures for the report.
     """
 
-    quality: Literal["draft"] = "draft"
+    quality: Quality = "draft"
     workers: int = 0
     frame_range: FrameRange | None = None
     purpose: str | None = None
@@ -58,8 +59,8 @@ class RenderSettings:
     samples: int = 6
 
     def __post_init__(self) -> None:
-        if self.quality != "draft":
-            raise SettingsError(f"quality {self.quality!r}: this version renders draft only.")
+        if self.quality not in get_args(Quality):
+            raise SettingsError(f"quality {self.quality!r}: expected one of {', '.join(get_args(Quality))}")
         if not 0 <= self.workers <= 256:
             raise SettingsError(f"workers = {self.workers}: expected 0..256")
         if not 0 <= self.samples <= 100:
@@ -148,7 +149,24 @@ def prepare_shot(
     performance: Performance, casting: Mapping[str, Persona], settings: RenderSettings
 ) -> list[PreparedCast]:
     """What the frames of a shot are rendered from, as the settings ask. Raises as `pipeline.prepare`."""
-    return prepare(performance, casting, settings.look, purpose=settings.purpose)
+    final = settings.quality == "final"
+    return prepare(performance, casting, settings.look, purpose=settings.purpose, radiance=final)
+
+
+def left_out(casting: Mapping[str, Persona], quality: Quality) -> list[str]:
+    """What a quality promises and this cast or this version cannot keep, for people."""
+    plain = sorted({p.name for p in casting.values() if p.radiance is None})
+    notes = []
+    if quality == "final" and plain:
+        notes.append(
+            f"final: {', '.join(plain)} {'has' if len(plain) == 1 else 'have'} no radiance field and "
+            f"{'is' if len(plain) == 1 else 'are'} drawn from atlases; make one with: digidouble persona build ... --level radiance"
+        )
+    if quality != "draft":
+        notes.append(
+            f"{quality}: this version ships no fusion network{' and no diffusion detail' if quality == 'final' else ''}; those are left out"
+        )
+    return notes
 
 
 def _rendered(

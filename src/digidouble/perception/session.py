@@ -47,7 +47,7 @@ class Session:
     """A loaded network.
 
     Args:
-        source: a name of the weights registry (fetched if need be), or the path of an ONNX file.
+        source: a name of the weights registry (fetched if need be), the path of an ONNX file, or a graph made by our own code.
         providers: where to run, in order of preference; each must be available.
         threads: intra-op threads on the CPU.
 
@@ -56,22 +56,28 @@ class Session:
         WeightsError: the file is missing or no network that onnxruntime can load.
     """
 
-    def __init__(self, source: str | Path, *, providers: Sequence[Provider] = ("cpu",), threads: int = 1) -> None:
+    def __init__(
+        self, source: str | Path | bytes, *, providers: Sequence[Provider] = ("cpu",), threads: int = 1
+    ) -> None:
         import onnxruntime
 
         if threads < 1:
             raise SettingsError(f"threads must be at least 1, got {threads}")
         ort_providers = resolve_providers(providers, onnxruntime.get_available_providers())
-        path = source if isinstance(source, Path) else weights.fetch(source)
-        if not path.is_file():
-            raise WeightsError(f"{path}: there is no such model file")
+        if isinstance(source, bytes):
+            path, model = Path("<made in memory>"), source
+        else:
+            path = source if isinstance(source, Path) else weights.fetch(source)
+            model = str(path)
+            if not path.is_file():
+                raise WeightsError(f"{path}: there is no such model file")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors only: its warnings are about its own graph optimiser
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=ort_providers)
+            self._session = onnxruntime.InferenceSession(model, options, providers=ort_providers)
         except Exception as error:  # onnxruntime's errors have no common class below Exception
             raise WeightsError(f"{path}: onnxruntime {onnxruntime.__version__} cannot load it: {error}") from error
         self.path = path

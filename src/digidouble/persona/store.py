@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,11 @@ from digidouble.assets import AssetReader, AssetWriter, expect
 from digidouble.errors import ConsentError, DamagedAsset
 from digidouble.schema.mesh import face_model
 from digidouble.schema.persona import Consent, KeyAtlas, Persona, PersonaSource
+from digidouble.schema.radiance import Radiance
 
 MAX_KEYS = 256
+FIELD = "radiance.safetensors"
+HALF = ("fixed", "planes", "tone", "thickness")  # kept in half precision
 
 
 def save_persona(persona: Persona, out: Path) -> Path:
@@ -31,6 +35,8 @@ def save_persona(persona: Persona, out: Path) -> Path:
         "keys": [{"face_px": k.face_px, "source": k.source} for k in persona.keys],
         "sources": [{"name": s.name, "sha256": s.sha256, "frame": s.frame} for s in persona.sources],
     }  # fmt: skip
+    if persona.radiance is not None:
+        facts["radiance"] = {str(k): float(v) for k, v in persona.radiance.quality.items()}
     with AssetWriter(out, "persona") as w:
         w.add_tensors(
             "shape.safetensors",
@@ -51,7 +57,33 @@ def save_persona(persona: Persona, out: Path) -> Path:
                     "view_deg": k.view_deg.astype(np.float32),
                 },
             )
+        if persona.radiance is not None:
+            w.add_tensors(FIELD, _field_arrays(persona.radiance))
         return w.finish(facts)
+
+
+def _field_arrays(field: Radiance) -> dict[str, np.ndarray]:
+    arrays = {f.name: getattr(field, f.name) for f in fields(field) if f.name != "quality"}
+    return {k: np.asarray(v, np.float16 if k in HALF else np.float32) for k, v in arrays.items()}
+
+
+def _field(r: AssetReader, facts: Any) -> Radiance | None:
+    """The radiance field, None when there is none. Its arrays only: the graph that reads them is ours."""
+    if facts is None and FIELD not in r.names():
+        return None
+    t = r.tensors(FIELD)
+    names = [f.name for f in fields(Radiance) if f.name != "quality"]
+    ranks = {"fixed": 3, "planes": 4, "tone": 4, "thickness": 3, "centres": 2, "weights": 2}
+    expect(
+        t, {n: ("float16" if n in HALF else "float32", (None,) * ranks.get(n, 1)) for n in names}, r.path / "radiance"
+    )
+    if not isinstance(facts, dict) or len(facts) > 32:
+        raise DamagedAsset(f"{r.path}: what the radiance field's fit reached is malformed.")
+    try:
+        quality = {str(k)[:60]: float(v) for k, v in facts.items()}
+    except (TypeError, ValueError) as e:
+        raise DamagedAsset(f"{r.path}: what the radiance field's fit reached is malformed ({e}).") from e
+    return Radiance(**t, quality=quality)
 
 
 def load_persona(path: Path) -> Persona:
@@ -86,10 +118,13 @@ def load_persona(path: Path) -> Persona:
             path / "shape",
         )
         keys = tuple(_key(r, i, *n) for i, n in enumerate(numbers))
+        radiance = _field(r, facts.get("radiance"))
         stated = json.dumps(facts["consent"], sort_keys=True)
         members = [f"{n}:{m.sha256}" for n, m in sorted(r.manifest.members.items())]
         digest = hashlib.sha256("\n".join([stated, *members]).encode()).hexdigest()
-    return Persona(name=name, consent=consent, keys=keys, sources=persona_sources, sha256=digest, **shape)
+    return Persona(
+        name=name, consent=consent, keys=keys, sources=persona_sources, sha256=digest, radiance=radiance, **shape
+    )
 
 
 def _key(r: AssetReader, i: int, face_px: float, source: int) -> KeyAtlas:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float16, Float32, Int8, Int32
 
+from digidouble.perception.radiance import FieldView, conditions_of, slant_of
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.render import kernels
 from digidouble.render.geometry import double_points, facing_weight, feather, inside_weight, opening_weight
@@ -20,8 +21,9 @@ from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
 from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, camera_normals, face_model
 from digidouble.schema.persona import Persona
+from digidouble.schema.pose import Pose
 from digidouble.schema.regions import over_points
-from digidouble.schema.track import SKIN_GRID, WRINKLE_RANGE, TrackSample
+from digidouble.schema.track import SKIN_GRID, WRINKLE_RANGE, FaceTrack, TrackSample
 
 MARGIN_PX = 6  # around the mesh, for blur
 CONTOUR = 0.012  # of the face's width, over which its outline is smoothed
@@ -36,16 +38,70 @@ class PreparedKey:
     grid: Float32[np.ndarray, "g g 3"]
 
 
-class PreparedCast:
-    """A plan with its atlases resized to the track's resolution: made once, read by every worker."""
+class PreparedField:
+    """A persona's radiance field at the size a track needs, its skin held to the plate's contrast like an atlas'."""
 
-    def __init__(self, plan: CastPlan, look: LookSettings) -> None:
+    def __init__(self, persona: Persona, size: int, plate: Float[np.ndarray, "4"] | None) -> None:
+        assert persona.radiance is not None
+        self.field = persona.radiance
+        self.view = FieldView(self.field, size)
+        middle = 0.5 * (self.field.low + self.field.high)
+        usual = self.view.colour(middle.astype(np.float32))
+        grid = cv2.resize(usual, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
+        share = contrast_share(plate, grid)
+        calm = with_contrast(usual, share)
+        # What the plate's contrast takes from the skin that does not change, it takes from every frame.
+        self._gain = None if calm is usual else np.clip((calm + 1e-4) / (usual + 1e-4), 0.5, 2)
+
+    def key(self, track: FaceTrack, row: int, points_px: Float[np.ndarray, "478 3"]) -> PreparedKey:
+        """The skin of one frame, as an atlas."""
+        pose = Pose(track.rotation[row], float(track.px_per_cm[row]), track.origin_px[row])
+        conditions = conditions_of(pose.head_from_px(points_px), track.actions[row], pose.rotation)
+        atlas, _ = self.view.atlas(conditions, slant_of(points_px, pose.px_per_cm))
+        if self._gain is not None:
+            atlas *= self._gain
+        grid = cv2.resize(atlas, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
+        return PreparedKey(atlas, grid * uv_grid(SKIN_GRID).covered[..., None])
+
+    def missing(self, actions: Float[np.ndarray, "a"]) -> float:
+        """0..1, the share of an expression beyond what the field has seen."""
+        count = len(actions)
+        beyond = actions - np.clip(actions, self.field.low[:count], self.field.high[:count])
+        return float(np.clip(np.linalg.norm(beyond) / max(float(np.linalg.norm(actions)), 0.2), 0, 1))
+
+
+class PreparedCast:
+    """A plan with its atlases resized to the track's resolution: made once, read by every worker.
+
+    `radiance`: draw the skin from the persona's radiance field, if it has one, instead of from its key atlases.
+    """
+
+    def __init__(self, plan: CastPlan, look: LookSettings, radiance: bool = False) -> None:
         self.plan, self.look = plan, look
         used = sorted(set(plan.key_a.tolist()) | set(plan.key_b.tolist()))
         self.worn = plan.track.worn.astype(np.float32) / 255
         size, plate = self._size(), plate_contrast(plan.track)
-        self.keys = {k: self._prepared(plan.persona, k, size, plate) for k in used}
-        self.lobe = plate_lobe(plan.track, lambda row: self.keys[int(plan.key_a[row])].grid)
+        self.field = PreparedField(plan.persona, size, plate) if radiance and plan.persona.radiance else None
+        self.keys = {} if self.field else {k: self._prepared(plan.persona, k, size, plate) for k in used}
+        self.lobe = plate_lobe(plan.track, self._seen_skin)
+
+    def _seen_skin(self, row: int) -> Float32[np.ndarray, "g g 3"]:
+        """The albedo a row is drawn with, on the coarse grid."""
+        track = self.plan.track
+        return self.skin(row, track.sample(track.frames.start + row).points_px)[0].grid
+
+    def skin(self, row: int, points_px: Float[np.ndarray, "478 3"]) -> tuple[PreparedKey, PreparedKey, float]:
+        """Two atlases and how much of the second a frame takes."""
+        if self.field is not None:
+            key = self.field.key(self.plan.track, row, points_px)
+            return key, key, 0.0
+        plan = self.plan
+        return self.keys[int(plan.key_a[row])], self.keys[int(plan.key_b[row])], float(plan.mix[row])
+
+    def crease_strength(self, row: int) -> float:
+        """How much of the plate's creases is drawn. Keys bring no folds of their own; a field brings those of expressions it has seen."""
+        missing = self.field.missing(self.plan.track.actions[row]) if self.field is not None else 1.0
+        return self.look.wrinkles * missing
 
     def _size(self) -> int:
         """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile)."""
@@ -97,8 +153,7 @@ def draw(
     """The double in frame `index`, lit and in place, before blur and grain. `points_px`: from `place`."""
     plan, track = cast.plan, cast.plan.track
     sample, row, model = track.sample(index), track.row(index), face_model()
-    a, b = cast.keys[int(plan.key_a[row])], cast.keys[int(plan.key_b[row])]
-    mix = float(plan.mix[row])
+    a, b, mix = cast.skin(row, points_px)
     grid = a.grid + mix * (b.grid - a.grid) if mix > 0 else a.grid
     skin = plan.persona.skin_linear
     normals = camera_normals(points_px)
@@ -132,7 +187,7 @@ def draw(
         a.atlas,
         b.atlas,
         mix,
-        crease_gain(sample.wrinkles, cast.look.wrinkles),
+        crease_gain(sample.wrinkles, cast.crease_strength(row)),
         cast.worn,
         plate_linear,
         irises,

@@ -14,6 +14,7 @@ from jaxtyping import Float, Float32
 
 from digidouble.errors import SettingsError
 from digidouble.perception.light import shading
+from digidouble.perception.radiance import FieldView, conditions_of, slant_of
 from digidouble.render import kernels
 from digidouble.render.geometry import lid_gaps, opening_weight, smoothstep, with_lid_gaps
 from digidouble.render.gloss import NONE
@@ -81,6 +82,7 @@ class Studio:
         luma = max(float(persona.skin_linear @ LUMA), 1e-4)
         self._exposure = float(np.clip(luma, *EXPOSURE)) / luma
         self._atlases: dict[int, Float32[np.ndarray, "s s 3"]] = {}
+        self._field = FieldView(persona.radiance, 2 * size_px) if persona.radiance else None
         self._openings = _Openings(persona, min(persona.keys[0].albedo.shape[0], 2 * size_px))
 
     def take(self, rotations: Float[np.ndarray, "n 3 3"], actions: Float[np.ndarray, "n a"]) -> Take:
@@ -93,6 +95,17 @@ class Studio:
             self._atlases[key] = _resized(self.persona.keys[key].albedo, self._openings.size)
         return self._atlases[key]
 
+    def _skin(
+        self, rotation: Float[np.ndarray, "3 3"], actions: Float[np.ndarray, "a"], shape_cm: Float[np.ndarray, "478 3"],
+        points: Float[np.ndarray, "478 3"], keys: tuple[int, int, float],
+    ) -> tuple[Float32[np.ndarray, "s s 3"], Float32[np.ndarray, "s s 3"], float]:  # fmt: skip
+        """Two atlases and how much of the second: the radiance field's own where there is one, else the keys."""
+        if self._field is None:
+            return self._atlas(keys[0]), self._atlas(keys[1]), keys[2]
+        asked = conditions_of(shape_cm, actions, rotation)
+        skin = _resized(self._field.atlas(asked, slant_of(points, self._px_per_cm))[0], self._openings.size)
+        return skin, skin, 0.0
+
     def draw(
         self, rotation: Float[np.ndarray, "3 3"], actions: Float[np.ndarray, "a"], keys: tuple[int, int, float]
     ) -> StudioPicture:
@@ -102,7 +115,7 @@ class Studio:
         middle = np.array([side / 2, side / 2, 0.0]) - 0.5
         pose = Pose(rotation, self._px_per_cm, middle - self._px_per_cm * (rotation @ self._centre) * [1, -1, -1])
         points = pose.px_from_head(shape)
-        a, b = self._atlas(keys[0]), self._atlas(keys[1])
+        a, b, mix = self._skin(rotation, actions, shape, points, keys)
         vertex = np.empty((478, 12))
         vertex[:, :2] = model.uv * self._openings.size
         vertex[:, 2:5] = self._exposure * shading(STUDIO_LIGHT, camera_normals(points))
@@ -124,7 +137,7 @@ class Studio:
         triangles, plain = model.all_triangles, np.ones((2, 2), np.float32)
         kernels.rasterise(points, triangles, depth, triangle, bary)
         kernels.shade(
-            triangle, bary, triangles, len(model.triangles), vertex, a, b, keys[2], plain, 0 * plain,
+            triangle, bary, triangles, len(model.triangles), vertex, a, b, mix, plain, 0 * plain,
             self._openings.texture, np.zeros((2, 3)), np.ones(3), 0.0, np.zeros((478, 3)), np.zeros(478), NONE.doublings,
             NONE.strength, rgb, alpha,
         )  # fmt: skip

@@ -58,15 +58,17 @@ def _spread(linear: Float32[np.ndarray, "g g 3"], weight: Float32[np.ndarray, "g
 
 
 def plate_contrast(track: FaceTrack) -> Float[np.ndarray, "4"] | None:
-    """How much the plate's skin varies in red, green, blue chroma and brightness; None when the face is never shown."""
+    """How much the plate's skin varies in red, green, blue chroma and brightness; None when its skin is never to be seen."""
     shown = np.flatnonzero(track.presence > 0.5)
     if not len(shown):
         return None
     plate = []
     for r in shown[np.linspace(0, len(shown) - 1, min(LOOKS, len(shown))).round().astype(int)]:
         sample = track.sample(track.frames.start + int(r))
-        plate.append(_spread(sample.skin_linear.astype(np.float32), sample.skin_weight.astype(np.float32) / 255))
-    return np.median(plate, 0)
+        weight = sample.skin_weight.astype(np.float32) / 255
+        if weight.sum() > 1:  # a plate that shows no skin does not ask for skin without detail
+            plate.append(_spread(sample.skin_linear.astype(np.float32), weight))
+    return np.median(plate, 0) if plate else None
 
 
 def contrast_share(

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from digidouble.errors import ConsentError, DamagedAsset
+from digidouble.schema.radiance import Radiance
 
 SCOPES = ("film", "advertising", "virtual-idol", "research", "demo")
 
@@ -96,6 +97,7 @@ class Persona:
         identity: unit vector of the identity embedder, mean over the sources.
         iris_linear: scene-linear colour of the iris relative to the skin's mean, per channel; zero when unknown.
         skin_linear: mean scene-linear skin colour as photographed.
+        radiance: the radiance field, of a persona built with `--level radiance`.
     """
 
     name: str
@@ -107,6 +109,12 @@ class Persona:
     skin_linear: Float[np.ndarray, "3"]
     sources: tuple[PersonaSource, ...]
     sha256: str = ""
+    radiance: Radiance | None = None
+
+    @property
+    def level(self) -> str:
+        """What it is made of: `atlas` or `radiance`."""
+        return "atlas" if self.radiance is None else "radiance"
 
     def __post_init__(self) -> None:
         if not self.keys:
