@@ -256,3 +256,26 @@ def test_shadows_in_the_sockets_are_lifted_and_beards_are_not():
     out = tempered(albedo, sure)
     assert out[sockets].mean() > 1.15 * albedo[sockets].mean()
     np.testing.assert_allclose(out[beard], albedo[beard], rtol=0.02)
+
+
+def test_hair_along_the_face_and_strands_on_the_cheek_are_no_skin():
+    """Painted on even skin: a strand down the cheek and a dark edge beside what is not seen are found, a broad beard is not."""
+    from digidouble.perception.uvgrid import uv_grid
+    from digidouble.persona.atlas import loose_hair
+    from digidouble.schema.mesh import face_model
+
+    size = 320
+    grid = uv_grid(size)
+    place = grid.carried(face_model().mean_cm)
+    x, y = place[..., 0], place[..., 1]
+    skin = np.full((size, size, 3), 0.4, np.float32)
+    confidence = (grid.covered & (np.abs(x) < 6)).astype(np.float32)
+    assert loose_hair(skin, confidence).max() == 0
+    strand = (np.abs(x - 4) < 0.15) & (y < -1) & (y > -5)
+    edge = (x < -5.3) & (x > -6) & (y < 4) & (y > -3)
+    beard = (y < -6.3) & grid.covered
+    painted = skin.copy()
+    painted[strand | edge | beard] = 0.1
+    found = loose_hair(painted, confidence)
+    assert found[strand].mean() > 0.8 and found[edge].mean() > 0.8
+    assert found[beard].mean() < 0.1 and found[(np.abs(x) < 2.5) & (y > -5) & grid.covered].max() == 0

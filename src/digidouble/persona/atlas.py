@@ -6,13 +6,13 @@ from functools import lru_cache
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from digidouble.perception.light import fit_light, shading
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.capture import Look
 from digidouble.schema.colour import LUMA
-from digidouble.schema.mesh import BROWS, OUTER_LIPS, camera_normals, face_model
+from digidouble.schema.mesh import BROWS, OUTER_LIPS, camera_normals, face_model, surface_distance
 from digidouble.schema.track import SKIN_GRID
 
 TEXELS_PER_PX = (
@@ -20,7 +20,11 @@ TEXELS_PER_PX = (
 )
 FOREHEAD_CM = 2.0  # above the eyes, over the brows of the mean face
 BEARD_CM = -4.5  # height of the nose's base
-STRAND_WIDTH, STRAND_LENGTH = 0.055, 0.07  # of the atlas: widest, and shortest that counts
+STRAND_WIDTH, STRAND_LENGTH, BAND_WIDTH = (
+    0.055,
+    0.07,
+    0.13,
+)  # of the atlas: widest strand, shortest that counts, widest edge of hair
 DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highlight, not to be divided by
 
 
@@ -72,32 +76,60 @@ def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32
     seen = cv2.erode(_seen(look, at), np.ones((3, 3)), iterations=max(1, size // 80))
     seen = np.maximum(seen, glasses_zone(look, size))
     confidence = grid.covered * inside * np.clip((facing - 0.12) / 0.45, 0, 1) * np.clip(seen * 1.6 - 0.6, 0, 1)
-    confidence *= 1 - strands(colour)
+    confidence *= 1 - loose_hair(colour, confidence.astype(np.float32))
     # Inside the openings there is no surface whose facing could be judged.
     opening = grid.triangle >= len(face_model().triangles)
     confidence[opening] = (inside * grid.covered)[opening]
     return np.maximum(colour, 0), confidence.astype(np.float32)
 
 
-def strands(colour: Float32[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "s s"]:
-    """0..1, where a strand of hair falls along the cheek, or its shadow: the matte is too coarse for it, and every double would wear it.
+def loose_hair(
+    colour: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"]
+) -> Float32[np.ndarray, "s s"]:
+    """0..1, where hair lies on the skin that the matte is too coarse for; every double would wear it.
 
-    A strand is darker than the skin on both sides of it and runs down the face. Beards are no strands: they are wide, or short hairs.
+    Two kinds: a strand along the cheek, or its shadow, is darker than the skin on both sides and runs down the face; the edge of
+    hair is a dark band along what is not seen of the face. Both are found as what a morphological closing of log luminance fills
+    (the band after the unseen is given the skin's brightness). Beards are neither: they are wide, or short hairs, and low.
     """
-    size = colour.shape[0]
-    log = np.log(cv2.GaussianBlur(np.maximum(colour @ LUMA, 1e-4), (0, 0), max(size / 250, 0.5)))
-    wide = np.ones((1, int(STRAND_WIDTH * size) | 1), np.uint8)
-    depth = cv2.morphologyEx(log, cv2.MORPH_CLOSE, wide) - log
-    place = uv_grid(size).carried(face_model().mean_cm)
-    cheek = (np.abs(place[..., 0]) > 2.9) & (place[..., 1] < -0.7) & (place[..., 1] > -7) & uv_grid(size).covered
-    found = (np.clip((depth - 0.08) / 0.08, 0, 1) * cheek).astype(np.float32)
-    _, parts, stats, _ = cv2.connectedComponentsWithStats((found > 0.25).astype(np.uint8))
-    runs = (stats[:, cv2.CC_STAT_HEIGHT] > STRAND_LENGTH * size) & (
-        stats[:, cv2.CC_STAT_WIDTH] < 0.5 * stats[:, cv2.CC_STAT_HEIGHT]
-    )
-    runs[0] = False
+    size, model = colour.shape[0], face_model()
+    grid = uv_grid(size)
+    log = np.asarray(np.log(cv2.GaussianBlur(np.maximum(colour @ LUMA, 1e-4), (0, 0), max(size / 250, 0.5))))
     side = 2 * max(size // 120, 1) + 1
-    return cv2.blur(cv2.dilate(runs[parts].astype(np.float32), np.ones((side, side))), (3, 3))
+    place = grid.carried(model.mean_cm)
+    x, y = np.abs(place[..., 0]), place[..., 1]
+
+    strand = cv2.morphologyEx(log, cv2.MORPH_CLOSE, np.ones((1, int(STRAND_WIDTH * size) | 1), np.uint8)) - log
+    found = (strand > 0.1) & (x > 2.9) & (y < -0.7) & (y > -7) & grid.covered
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
+    tall, wide = stats[:, cv2.CC_STAT_HEIGHT], stats[:, cv2.CC_STAT_WIDTH]
+    runs = (tall > STRAND_LENGTH * size) & (wide < 0.5 * tall)
+    runs[0] = False
+    marked = runs[parts]
+
+    unseen, skin = confidence < 0.1, (confidence > 0.5) & grid.skin
+    if skin.any():
+        log[unseen] = np.median(log[skin])
+        round_ = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(BAND_WIDTH * size) | 1,) * 2)
+        band = cv2.morphologyEx(log, cv2.MORPH_CLOSE, round_) - log
+        where = grid.covered & (y > -6) & (_featureless(size) > 0) & ((x > 3.0) | (y > 2.0))
+        count, parts = cv2.connectedComponents(((band > 0.3) & where).astype(np.uint8))
+        labels: Int[np.ndarray, "s s"] = np.asarray(parts, np.int64)
+        rim = np.asarray(cv2.dilate(unseen.astype(np.uint8), np.ones((5, 5), np.uint8))) > 0
+        touching: Bool[np.ndarray, "n"] = np.bincount(labels[rim], minlength=count) > 0
+        touching[0] = False
+        marked = marked | touching[labels]
+    return cv2.blur(cv2.dilate(marked.astype(np.float32), np.ones((side, side))), (3, 3))
+
+
+@lru_cache(maxsize=4)
+def _featureless(size: int) -> Float32[np.ndarray, "s s"]:
+    """1 where neither brows nor lids and lashes are near, 0 where they are. At the temple nothing of them is left."""
+    model, grid = face_model(), uv_grid(size)
+    near = np.stack([surface_distance(model.mean_cm, model.triangles, BROWS), model.hole_cm], 1).astype(np.float32)
+    brow, lid = np.moveaxis(grid.carried(near), -1, 0)
+    x = np.abs(grid.carried(model.mean_cm)[..., 0])
+    return (((brow > 0.55) | (x > 5.3)) & ((lid > 0.9) | (x > 5.0))).astype(np.float32)
 
 
 def light_of_look(look: Look) -> Float[np.ndarray, "9 3"]:
