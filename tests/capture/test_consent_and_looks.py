@@ -11,10 +11,12 @@ from scenes import consent, look_at, person
 from synthetic import still
 
 from digidouble.capture import TEMPLATE, CaptureSettings, read_consent
-from digidouble.capture.collect import _most_different, _one_person, expand
+from digidouble.capture.choose import WITNESSES, most_different
+from digidouble.capture.collect import expand
+from digidouble.capture.people import one_person
 from digidouble.errors import ConsentError, NoFace, SettingsError
 from digidouble.schema.capture import CaptureSet
-from digidouble.schema.persona import Consent, PersonaSource
+from digidouble.schema.persona import Consent, LeftOut, PersonaSource
 
 FILLED = (
     TEMPLATE.replace('subject    = ""', 'subject    = "Ada"').replace('granted_by = ""', 'granted_by = "Ada"')
@@ -96,31 +98,34 @@ def test_the_person_most_looks_agree_on():
     looks = [mine[0], *other, *mine[1:]]
     looks = [dataclasses.replace(k, source=i) for i, k in enumerate(looks)]
     facts = [PersonaSource(f"{i}.png", "0" * 64, 0) for i in range(4)]
-    kept, notes = _one_person(looks, facts)
+    kept, notes = one_person(looks, facts)
     assert [k.source for k in kept] == [0, 2, 3]
-    assert len(notes) == 1 and "1.png" in notes[0] and "another person" in notes[0]
+    assert len(notes) == 1 and notes[0].name == "1.png" and "another person" in notes[0].reason
 
 
-def test_the_most_different_looks_are_kept_frontal_first():
+def test_themost_different_looks_are_kept_frontal_first():
     looks = looks_of(3, (2, 0, 1, 30, -30, 29))
-    kept = _most_different(looks, 3)
+    kept = most_different(looks, 3)
     yaws = [(2, 0, 1, 30, -30, 29)[k.source] for k in kept]
     assert abs(yaws[0]) <= 2 and any(y > 25 for y in yaws) and any(y < -25 for y in yaws)
 
 
 def test_repeats_are_not_kept():
-    assert len(_most_different(looks_of(3, (0, 0.2, 0.4, 0.6)), 4)) == 1
+    """Beyond the few that can outvote a bad one."""
+    looks = looks_of(3, np.linspace(0, 0.6, 9))
+    assert len(most_different(looks, 9)) == WITNESSES
+    assert len(most_different([*looks, *looks_of(3, (25,))], 9)) == WITNESSES
 
 
 def test_sharp_large_looks_win():
     looks = looks_of(3, (0, 0.5))
     looks[0] = dataclasses.replace(looks[0], sharpness=0.05)
-    assert _most_different(looks, 1)[0].source == 1
+    assert most_different(looks, 1)[0].source == 1
 
 
 def test_a_set_needs_a_look():
     with pytest.raises(NoFace, match="too dark"):
-        CaptureSet(consent(), (), (), ("a.png: too dark",))
+        CaptureSet(consent(), (), (), (LeftOut("a.png", 0, "too dark"),))
 
 
 def test_expand(tmp_path):

@@ -13,6 +13,7 @@ from synthetic import action_index, person
 
 from digidouble.persona.coverage import coverage, moments, teeth_share
 from digidouble.schema.mesh import face_model
+from digidouble.schema.persona import KeyLight
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +100,46 @@ def test_nothing_missing_and_the_record(frontal):
     found = coverage(whole)
     assert found.advice == ()
     record = json.loads(json.dumps(found.to_record()))
-    assert set(record) == {"views", "expressions", "advice"}
+    assert set(record) == {"views", "expressions", "lights", "advice"}
     assert [v["key"] for v in record["views"]] == [1, 2, 3, 4] and record["views"][1]["yaw_deg"] == 30.0
     assert all(e["seen"] for e in record["expressions"].values())
     with pytest.raises(KeyError):
         found.seen("sneeze")
+
+
+def lit(persona, *lights: KeyLight | None):
+    keys = [dataclasses.replace(persona.keys[0], light=k) for k in lights]
+    return dataclasses.replace(persona, keys=(persona.keys[0], *keys))
+
+
+def test_light_is_asked_for_when_it_is_known(frontal):
+    side, lamp, even = (
+        KeyLight((0.8, 0.1), (0.5, -0.3), 0),
+        KeyLight((0.1, 0.0), (0.95, -0.8), 1),
+        KeyLight((0.1, 0.1), (0.5, -0.3), 2),
+    )
+    assert says(lit(frontal, side), "soft light (all are lit from right)") and not says(lit(frontal, side), "daylight")
+    assert says(lit(frontal, lamp), "daylight") and not says(lit(frontal, lamp), "soft light")
+    assert not says(lit(frontal, side, even), "light") and coverage(lit(frontal, side, even, even)).lights == 2
+    assert says(lit(frontal, KeyLight((0.0, 0.0), (0.0, 0.0), 0)), "in colour")
+    views = coverage(lit(frontal, side, lamp)).to_record()["views"]
+    assert [v["light"]["from"] for v in views] == ["right", "soft, warm"]
+
+
+def test_nothing_is_said_about_a_light_that_was_not_kept(frontal):
+    assert (
+        not says(lit(frontal, None), "light") and coverage(lit(frontal, None)).to_record()["views"][0]["light"] is None
+    )
+
+
+def test_the_panel_draws_the_light_of_every_look(frontal):
+    from digidouble.app.coverage_panel import coverage_panel
+
+    side, other = KeyLight((0.9, 0.0), (0.5, -0.3), 0), KeyLight((-0.9, 0.0), (0.5, -0.3), 1)
+    pictures = [coverage_panel(p, coverage(p), 1100).astype(int) for p in (lit(frontal, side), lit(frontal, other))]
+    middle = 12 + 520 // 2
+    right, left = (
+        np.abs(pictures[0] - pictures[1]).sum(-1)[150:200, x]
+        for x in (slice(middle + 8, middle + 24), slice(middle - 24, middle - 8))
+    )
+    assert (right > 60).sum() > 20 and (left > 60).sum() > 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +19,7 @@ from digidouble.errors import OutputError
 from digidouble.persona import PersonaSettings, build_persona, load_persona, save_persona
 from digidouble.persona.radiance_fit import FitSettings, torch_or_raise
 from digidouble.persona.views import seen_share
-from digidouble.schema.persona import Persona
+from digidouble.schema.persona import LeftOut, Persona
 
 CAPTURE = Options(CaptureSettings, ("face", "looks", "video_samples", "min_face_px"), "Choosing looks")
 BUILD = Options(PersonaSettings, ("atlas_px", "keys"), "The double")
@@ -82,7 +83,7 @@ def build(
         torch_or_raise()  # before minutes of work
     with show.progress("looking", "sources") as progress:
         captured = capture(sources, record, looks, progress)
-    for note in captured.rejected:
+    for note in left_out_notes(captured.rejected):
         show.warn(note)
     show.say(f"building from {len(captured.looks)} look(s)")
     built, lines = build_persona(captured, name, settings), [f"{out}: ready to cast"]
@@ -94,6 +95,18 @@ def build(
     persona = load_persona(save_persona(built, out))
     _show_facts(show, persona)
     show.done({"out": out, **_record(persona)}, *lines)
+
+
+def left_out_notes(left_out: Sequence[LeftOut]) -> list[str]:
+    """One line per file and reason, with the frames of videos."""
+    frames: dict[tuple[str, str], list[int]] = {}
+    for note in left_out:
+        frames.setdefault((note.name, note.reason.split(" (")[0]), []).append(note.frame)
+    out = []
+    for (name, reason), seen in frames.items():
+        few = ", ".join(map(str, seen[:6])) + (f" and {len(seen) - 6} more" if len(seen) > 6 else "")
+        out.append(f"{name}: {reason}" if seen == [0] else f"{name} frame{'s' * (len(seen) > 1)} {few}: {reason}")
+    return out
 
 
 def show_persona(
@@ -185,6 +198,7 @@ def _record(persona: Persona) -> dict[str, Any]:
         "atlas_px": persona.keys[0].albedo.shape[0],
         "keys": len(persona.keys),
         "seen_share": round(seen_share(persona), 3),
+        "left_out": [{"name": n.name, "frame": n.frame, "reason": n.reason} for n in persona.left_out],
         "sources": [{"name": s.name, "frame": s.frame, "sha256": s.sha256} for s in persona.sources],
         "consent": {
             "subject": consent.subject, "granted_by": consent.granted_by, "scope": consent.scope,

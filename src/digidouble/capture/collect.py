@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import UInt8
 
+from digidouble.capture.choose import grouped_by_light, most_different, same_eyewear, thinned, without_soft
+from digidouble.capture.people import one_person
 from digidouble.capture.settings import CaptureSettings
 from digidouble.errors import MediaError, NoFace, SettingsError, SeveralFaces
 from digidouble.footage import Footage, open_footage
@@ -18,15 +20,13 @@ from digidouble.perception.detector import Detection, FaceDetector
 from digidouble.perception.identity import IdentityEmbedder, points5_from_mesh
 from digidouble.perception.matte import Matter
 from digidouble.perception.mesh import FaceMesher, roi_from_detection, roi_from_mesh
-from digidouble.perception.shape import actions_of, pose_and_shape
+from digidouble.perception.traits import traits_of
 from digidouble.schema.capture import CaptureSet, Look
 from digidouble.schema.colour import linear_from_frame, rgb8_from_frame
 from digidouble.schema.frame import Frame, Roi
-from digidouble.schema.mesh import face_model
-from digidouble.schema.persona import Consent, PersonaSource
+from digidouble.schema.persona import Consent, LeftOut, PersonaSource
 
 MARGIN = 0.35  # of the face's width, kept around it
-SAME_PERSON = 0.40
 MIN_SCORE = 0.6
 SUFFIXES = {
     ".jpg",
@@ -48,6 +48,8 @@ SUFFIXES = {
     ".mxf",
 }
 MAX_SOURCES = 2000
+MAX_FACES = 8  # of one photograph
+NO_COLOUR = "all sources are greyscale, so the double is: give it one picture in colour"
 
 
 def expand(sources: list[Path]) -> list[Path]:
@@ -103,61 +105,96 @@ class Collector:
         )
         inside = visible > 128
         identity = self.embedder.embed(rgb8, points5_from_mesh(points))
+        linear = linear_from_frame(frame, roi)
         return Look(
-            linear_from_frame(frame, roi),
+            linear,
             local,
             visible,
             seen.score,
             sharpness(luma, inside, grain(luma, inside)),
             identity,
             source,
+            traits_of(linear, local, visible),
         )
 
 
-def _still(collector: Collector, footage: Footage, path: Path, source: int) -> Iterator[Look]:
+def _still(collector: Collector, footage: Footage, path: Path) -> list[tuple[int, Look]]:
+    """Every face of a photograph from the left; a passer-by far smaller than the largest is not a second subject."""
     frame = footage.frame(0)
     rgb8 = rgb8_from_frame(frame)
     found = [d for d in collector.detector.detect(rgb8) if d.size_px >= collector.settings.min_face_px * 0.7]
-    # A passer-by far smaller than the subject is not a second subject.
-    if found:
-        largest = max(d.size_px for d in found)
-        found = sorted((d for d in found if d.size_px > 0.35 * largest), key=lambda d: float(d.box_xyxy[0]))
     if not found:
         raise NoFace(
             f"{path}: no face found (at least {collector.settings.min_face_px} px wide is needed). Use a photograph that shows the face clearly."
         )
-    face = collector.settings.face
-    if len(found) > 1 and not 1 <= face <= len(found):
-        places = ", ".join(
-            f"{i} at x={int(d.box_xyxy[[0, 2]].mean())}, y={int(d.box_xyxy[[1, 3]].mean())}"
-            for i, d in enumerate(found, 1)
-        )
-        raise SeveralFaces(
-            f"{path}: {len(found)} faces ({places}). Say which one with --face 1..{len(found)} (counted from the left), or crop the photograph."
-        )
-    look = collector.look(frame, rgb8, found[face - 1 if len(found) > 1 else 0], source)
-    if look is None:
+    largest = max(d.size_px for d in found)
+    found = sorted((d for d in found if d.size_px > 0.35 * largest), key=lambda d: float(d.box_xyxy[0]))[:MAX_FACES]
+    looks = [(0, look) for d in found if (look := collector.look(frame, rgb8, d, 0)) is not None]
+    if not looks:
         raise NoFace(f"{path}: the face found is too small, too blurred or turned too far. Use a clearer photograph.")
-    yield look
+    return looks
 
 
-def _moving(collector: Collector, footage: Footage, path: Path, source: int) -> Iterator[tuple[int, Look]]:
+def _which(path: Path, looks: list[tuple[int, Look]], face: int, size_wh: tuple[int, int]) -> list[tuple[int, Look]]:
+    """The one face of the only photograph.
+
+    Raises:
+        SeveralFaces: it shows several and `face` names none of them.
+    """
+    if len(looks) == 1 or 1 <= face <= len(looks):
+        return looks if len(looks) == 1 else [looks[face - 1]]
+    raise SeveralFaces(
+        f"{path}: {len(looks)} faces in {size_wh[0]}x{size_wh[1]} px. Say which one with --face 1..{len(looks)} (counted from the left), "
+        "or crop the photograph."
+    )
+
+
+def _moving(collector: Collector, footage: Footage, path: Path) -> list[tuple[int, Look]]:
+    """(frame, look) of the faces in evenly spread frames of a video."""
     count = footage.shot.frame_count
     wanted = set(
         np.unique(np.linspace(0, count - 1, min(count, collector.settings.video_samples)).round().astype(int)).tolist()
     )
-    anyone = False
+    looks: list[tuple[int, Look]] = []
     for frame in footage.frames():
         if frame.index not in wanted:
             continue
         rgb8 = rgb8_from_frame(frame)
         found = sorted(collector.detector.detect(rgb8), key=lambda d: -d.size_px)[:4]
-        for d in found:
-            if d.size_px >= collector.settings.min_face_px * 0.7 and (look := collector.look(frame, rgb8, d, source)):
-                anyone = True
-                yield frame.index, look
-    if not anyone:
+        for d in sorted(found, key=lambda d: float(d.box_xyxy[0])):
+            if d.size_px >= collector.settings.min_face_px * 0.7 and (look := collector.look(frame, rgb8, d, 0)):
+                looks.append((frame.index, look))
+    if not looks:
         raise NoFace(f"{path}: no face found in {len(wanted)} frames. Use footage that shows the face clearly.")
+    return looks
+
+
+@dataclass
+class _Found:
+    """What reading the sources collects: looks with the facts of each, and what was left out."""
+
+    looks: list[Look] = field(default_factory=list)
+    facts: list[PersonaSource] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    wanted: Look | None = None  # the face that the user pointed at
+
+    def add(self, path: Path, sha256: str, seen: list[tuple[int, Look]], face: int) -> None:
+        """Carry a source's looks on, except those that would spoil the double."""
+        kept = []
+        for index, look in seen:
+            if look.traits is not None and look.traits.eyewear == "dark glasses":
+                self.left_out.append(LeftOut(path.name, index, "dark glasses hide the eyes, left out"))
+            else:
+                kept.append((index, look))
+        first = [look for index, look in kept if index == seen[0][0]]
+        keep = {id(k) for k in thinned([k for _, k in kept])} | {id(k) for k in first}
+        for index, look in kept:
+            if id(look) not in keep:
+                continue
+            self.looks.append(replace(look, source=len(self.facts)))
+            self.facts.append(PersonaSource(path.name, sha256, index))
+            if self.wanted is None and face and len(first) >= face and look is first[face - 1]:
+                self.wanted = self.looks[-1]
 
 
 def capture(
@@ -169,82 +206,49 @@ def capture(
     """Collect looks at the person from photographs and videos.
 
     Raises:
-        NoFace: a photograph or video shows no usable face (the only source; among several it is left out with a note).
-        SeveralFaces: a single photograph shows several and `settings.face` does not say which.
+        NoFace: a photograph or video shows no usable face (the only source; among several it is left out with a note), or none
+            is left.
+        SeveralFaces: a single photograph shows several and `settings.face` does not say which; or two people are in as many sources.
         MediaError: a file cannot be read.
     """
     settings = settings or CaptureSettings()
     files = expand(sources)
-    collector, looks, facts, rejected = Collector(settings), [], [], []
+    collector, found = Collector(settings), _Found()
     for i, path in enumerate(files):
         try:
             with open_footage(path) as footage:
-                sha = footage.shot.sha256
                 if footage.shot.kind == "image":
-                    for look in _still(collector, footage, path, 0):
-                        looks.append(replace(look, source=len(facts)))
-                        facts.append(PersonaSource(path.name, sha, 0))
+                    seen = _still(collector, footage, path)
+                    if len(files) == 1:
+                        seen = _which(path, seen, settings.face, footage.shot.size_wh)
                 else:
-                    for index, look in _moving(collector, footage, path, 0):
-                        looks.append(replace(look, source=len(facts)))
-                        facts.append(PersonaSource(path.name, sha, index))
-        except (NoFace, MediaError, SeveralFaces) as e:
+                    seen = _moving(collector, footage, path)
+                found.add(path, footage.shot.sha256, seen, settings.face if len(files) > 1 else 0)
+        except (NoFace, MediaError) as e:
             if len(files) == 1:
                 raise
-            rejected.append(str(e))
+            found.left_out.append(LeftOut(path.name, 0, str(e).removeprefix(f"{path}: ")))
         if progress:
             progress(i + 1, len(files))
-    if not looks:
-        raise NoFace("no source shows a usable face: " + "; ".join(rejected[:5]))
-    looks, notes = _one_person(looks, facts)
-    kept = _most_different(looks, settings.looks)
-    return CaptureSet(consent, tuple(kept), tuple(facts), tuple(rejected + notes))
+    if not found.looks:
+        raise NoFace("no source shows a usable face: " + "; ".join(map(str, found.left_out[:5])))
+    if settings.face and len(files) > 1 and found.wanted is None:
+        raise SeveralFaces(f"--face {settings.face}: no source begins with so many faces. Count from the left, from 1.")
+    looks, others = one_person(found.looks, found.facts, found.wanted)
+    looks = same_eyewear(looks, [found.facts[k.source].name for k in looks])
+    looks, soft = without_soft(looks)
+    found.left_out += [LeftOut(found.facts[k.source].name, found.facts[k.source].frame, why) for k, why in soft]
+    kept = grouped_by_light(most_different(looks, settings.looks))
+    notes = [*found.left_out, *others, *_repeats(looks, kept, found.facts)]
+    if all(k.traits is not None and k.traits.grey for k in kept):
+        notes.append(LeftOut(found.facts[kept[0].source].name, found.facts[kept[0].source].frame, NO_COLOUR))
+    return CaptureSet(consent, tuple(kept), tuple(found.facts), tuple(notes))
 
 
-def _one_person(looks: list[Look], facts: list[PersonaSource]) -> tuple[list[Look], list[str]]:
-    """Keep the person most looks agree on (largest group by identity, size breaks ties)."""
-    e = np.stack([k.identity for k in looks])
-    like = e @ e.T > SAME_PERSON
-    votes = like @ np.array([k.face_px for k in looks])
-    centre = int(votes.argmax())
-    mean = e[like[centre]].mean(0)
-    same = e @ (mean / np.linalg.norm(mean)) > SAME_PERSON
-    same[centre] = True
-    notes = [
-        f"{facts[k.source].name} frame {facts[k.source].frame}: another person, left out"
-        for k, ok in zip(looks, same, strict=True)
-        if not ok
+def _repeats(looks: list[Look], kept: list[Look], facts: list[PersonaSource]) -> list[LeftOut]:
+    """Files none of whose looks at the person was kept."""
+    used = {facts[k.source].name for k in kept}  # what is said about the others is said by file
+    unused = {facts[k.source].name: facts[k.source].frame for k in looks if facts[k.source].name not in used}
+    return [
+        LeftOut(name, frame, "shows nothing that better looks do not show, left out") for name, frame in unused.items()
     ]
-    return [k for k, ok in zip(looks, same, strict=True) if ok], notes
-
-
-def _describe(look: Look) -> Float32[np.ndarray, "d"]:
-    pose, shape = pose_and_shape(look.points_px, face_model().mean_cm)
-    yaw, pitch, _ = pose.euler_deg
-    actions = actions_of(shape[None], face_model().mean_cm)[0]
-    return np.concatenate([actions, [yaw / 25, pitch / 25]]).astype(np.float32)
-
-
-def _quality(look: Look, best_px: float, best_sharpness: float) -> float:
-    return (
-        min(look.face_px / best_px, 1.0)
-        * (0.3 + 0.7 * min(look.sharpness / max(best_sharpness, 1e-6), 1.0))
-        * look.score
-    )
-
-
-def _most_different(looks: list[Look], count: int) -> list[Look]:
-    """Greedy: the best look first, then whichever is farthest from those kept, weighted by its quality."""
-    px, sharp = max(k.face_px for k in looks), float(np.quantile([k.sharpness for k in looks], 0.9))
-    quality = np.array([_quality(k, px, sharp) for k in looks])
-    d = np.stack([_describe(k) for k in looks])
-    frontal: Float[np.ndarray, "n"] = np.linalg.norm(d[:, -2:], axis=1) + 0.5 * np.abs(d[:, :-2]).mean(1)
-    kept = [int((quality - 0.5 * frontal).argmax())]
-    while len(kept) < min(count, len(looks)):
-        far = np.linalg.norm(d[:, None] - d[kept][None], axis=2).min(1) * quality**2
-        far[kept] = -1
-        best = int(far.argmax())
-        if far[best] < 0.25:  # what is left repeats what is there
-            break
-        kept.append(best)
-    return [looks[i] for i in kept]

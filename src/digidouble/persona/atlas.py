@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from digidouble.perception.light import fit_light, shading
+from digidouble.perception.traits import wears_rims
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.capture import Look
 from digidouble.schema.colour import LUMA
@@ -45,20 +46,26 @@ def glasses_zone(look: Look, size: int) -> Float32[np.ndarray, "s s"]:
     The matte calls spectacle frames "in front of the face". On a source they belong to the person: cut out, they would leave
     their outline and the reflections of the lenses behind.
     """
-    m, coarse = face_model(), uv_grid(64)
-    place, hidden = coarse.carried(m.mean_cm), 1 - _seen(look, coarse.carried(look.points_px[:, :2].astype(np.float32)))
-    for side in (-1, 1):
-        x, y = side * place[..., 0] - 2.95, place[..., 1]
-        eye = np.hypot(x, 0.8 * y)
-        # The lower and inner half of a rim: hair never falls there, and what covers the pupil is no glasses.
-        rim = coarse.covered & (eye > 1.1) & (eye < 2.9) & ((y < -0.5) | ((x < -0.8) & (np.abs(y) < 1.2))) & (x < 1.5)
-        inner = coarse.covered & (eye < 0.9)
-        if hidden[rim].mean() < 0.10 or hidden[inner].mean() > 0.4:
-            return np.zeros((size, size), np.float32)
-    place = uv_grid(size).carried(m.mean_cm)
+    coarse = uv_grid(64)
+    hidden = 1 - _seen(look, coarse.carried(look.points_px[:, :2].astype(np.float32)))
+    return eye_zone(size) if wears_rims(hidden) else np.zeros((size, size), np.float32)
+
+
+def eye_zone(size: int) -> Float32[np.ndarray, "s s"]:
+    """1 where spectacles may sit, 0 elsewhere, soft between."""
+    place = uv_grid(size).carried(face_model().mean_cm)
     x, y = np.abs(place[..., 0]), place[..., 1]
     zone = np.clip((6.8 - x) / 0.6, 0, 1) * np.clip((y + 3.6) / 0.6, 0, 1) * np.clip((3.4 - y) / 0.5, 0, 1)
     return (zone * uv_grid(size).covered).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def eye_opening(size: int, loop: str) -> Float32[np.ndarray, "s s"]:
+    """1 between the lids of an eye ("left_eye", "right_eye"), 0 elsewhere, soft outwards."""
+    grid, m = uv_grid(size), face_model()
+    inside = np.isin(grid.points, m.loops[loop]).all(-1) & (grid.triangle >= len(m.triangles))
+    reach = 2 * max(size // 100, 1) + 1
+    return cv2.blur(cv2.dilate(inside.astype(np.float32), np.ones((reach, reach))), (3, 3))
 
 
 def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32[np.ndarray, "s s"]]:
@@ -260,15 +267,17 @@ def completed(
     eps = 1e-3
     log_own = np.log(albedo + eps)
     # The tone to continue is that of skin: brows, lashes and lips must not smear into the fill.
-    base = low_pass(log_own, confidence * _away_from_features(albedo.shape[0]), 0.04)
+    clear = confidence * _away_from_features(albedo.shape[0])
     if prior is None:
         other, other_conf = np.ascontiguousarray(mirrored(albedo)), np.ascontiguousarray(mirrored(confidence))
         log_other = np.log(other + eps)
-        detail = (log_other - low_pass(log_other, other_conf, 0.04)) * other_conf[..., None]
+        fill = (
+            low_pass(log_own, clear, 0.04) + (log_other - low_pass(log_other, other_conf, 0.04)) * other_conf[..., None]
+        )
     else:
         log_other = np.log(prior + eps)
-        detail = log_other - low_pass(log_other, np.ones_like(confidence), 0.04)
+        fill = log_other + low_pass(log_own - log_other, clear, 0.04)
     k = cv2.GaussianBlur(np.clip(confidence * 1.5, 0, 1), (0, 0), max(albedo.shape[0] / 200, 0.8))
     k = np.minimum(k, np.clip(confidence * 2.5, 0, 1))[..., None]
-    out = np.exp(k * log_own + (1 - k) * (base + detail)) - eps
+    out = np.exp(k * log_own + (1 - k) * fill) - eps
     return np.maximum(out, 0).astype(np.float32), np.round(255 * np.clip(confidence, 0, 1)).astype(np.uint8)

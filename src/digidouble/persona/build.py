@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -10,12 +10,25 @@ from jaxtyping import Float, Float32
 
 from digidouble.errors import SettingsError
 from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
+from digidouble.perception.traits import traits_of
 from digidouble.perception.uvgrid import uv_grid
-from digidouble.persona.atlas import atlas_size, completed, delight, glasses_zone, low_pass, skin_likelihood, unwrap
+from digidouble.persona.atlas import (
+    atlas_size,
+    completed,
+    delight,
+    eye_opening,
+    eye_zone,
+    glasses_zone,
+    skin_likelihood,
+    unwrap,
+)
+from digidouble.persona.consensus import coloured, consensus, toned
 from digidouble.persona.temper import tempered
 from digidouble.schema.capture import CaptureSet, Look
 from digidouble.schema.mesh import iris_places
-from digidouble.schema.persona import KeyAtlas, Persona
+from digidouble.schema.persona import KeyAtlas, KeyLight, Persona
+
+CLEAR_LOOKS = 3  # from which spoiled ones are not asked for shape and identity
 
 
 @dataclass(frozen=True)
@@ -46,22 +59,26 @@ def build_persona(capture: CaptureSet, name: str, settings: PersonaSettings | No
     settings = settings or PersonaSettings()
     if not name.strip() or len(name) > 100 or any(c in name for c in "/\\\0\n"):
         raise SettingsError(f"persona name {name!r}: expected 1..100 characters without slashes or line breaks")
-    looks = list(capture.looks[: settings.keys])
-    neutral = neutral_from(np.stack([k.points_px for k in capture.looks]))
+    looks = [_judged(k) for k in capture.looks[: settings.keys]]
+    clear = _unspoiled([_judged(k) for k in capture.looks])
+    neutral = neutral_from(np.stack([k.points_px for k in clear]))
     size = settings.atlas_px or max(atlas_size(k.face_px) for k in looks)
-    raw = [unwrap(k, size) for k in looks]
-    lit = [delight(colour, k) for (colour, _), k in zip(raw, looks, strict=True)]
-    confidence = [
-        c * skin_likelihood(a, c, glasses_zone(k, size)) for a, (_, c), k in zip(lit, raw, looks, strict=True)
-    ]
-    albedo = _agreeing([tempered(a, c) for a, c in zip(lit, confidence, strict=True)], confidence)
-    fused, fused_conf = _fused(albedo, confidence, looks)
+    albedo, confidence = _skins(looks, size)
+    colourless = [bool(k.traits and k.traits.grey) for k in looks]
+    agreed = consensus(albedo, confidence, [k.light_group for k in looks], colourless)
+    known = np.clip(
+        np.sum([c for c, g in zip(confidence, colourless, strict=True) if not g or all(colourless)], 0), 0, 1
+    )
+    trusted = [c * t for c, t in zip(confidence, agreed.trust, strict=True)]
+    albedo = [toned(a, c, agreed, known) for a, c in zip(albedo, trusted, strict=True)]
+    fused, fused_conf = _fused(albedo, trusted, looks, agreed.first)
     full, full_conf = completed(fused, fused_conf, None)
-    keys = [_key(full, full_conf, looks[0], neutral)]
+    keys = [_key(full, full_conf, looks[agreed.first], neutral)]
     if len(looks) > 1:
-        for a, c, k in zip(albedo, confidence, looks, strict=True):
-            keys.append(_key(*completed(a, c, full), k, neutral))
-    identity = np.mean([k.identity for k in capture.looks], 0)
+        for a, c, k, grey in zip(albedo, trusted, looks, colourless, strict=True):
+            own = coloured(a, full) if grey and not all(colourless) else a
+            keys.append(_key(*completed(own, c, full), k, neutral))
+    identity = np.mean([k.identity for k in clear], 0)
     grid = uv_grid(size)
     skin = full[grid.skin & (full_conf > 64)] if (grid.skin & (full_conf > 64)).any() else full[grid.skin]
     return Persona(
@@ -73,7 +90,41 @@ def build_persona(capture: CaptureSet, name: str, settings: PersonaSettings | No
         iris_linear=_iris(looks, skin.mean(0)),
         skin_linear=skin.mean(0).astype(np.float32),
         sources=capture.sources,
+        left_out=capture.rejected,
     )
+
+
+def _judged(look: Look) -> Look:
+    return look if look.traits else replace(look, traits=traits_of(look.linear, look.points_px, look.matte))
+
+
+def _unspoiled(looks: list[Look]) -> list[Look]:
+    """Looks whose shape and identity nothing spoils (shut eyes, glasses that others do without), if there are some."""
+    bare = any(k.traits is not None and k.traits.eyewear == "none" for k in looks)
+    good = [
+        k for k in looks if k.traits is None or not (any(k.traits.shut) or (bare and k.traits.eyewear != "none"))
+    ]  # fmt: skip
+    return good if len(good) >= CLEAR_LOOKS else looks
+
+
+def _skins(looks: list[Look], size: int) -> tuple[list[Float32[np.ndarray, "s s 3"]], list[Float32[np.ndarray, "s s"]]]:
+    """Every look's skin, de-lit, and how much of it is to be believed."""
+    bare = any(k.traits is not None and k.traits.eyewear == "none" for k in looks)
+    albedo, confidence = [], []
+    for k in looks:
+        colour, seen = unwrap(k, size)
+        lit = delight(colour, k)
+        worn = k.traits is not None and k.traits.eyewear != "none"
+        # Where the person is seen without, nothing is taken from behind glasses; else they belong to the person.
+        seen = seen * (1 - eye_zone(size)) if worn and bare else seen
+        zone = np.zeros_like(seen) if bare else glasses_zone(k, size)
+        seen = seen * skin_likelihood(lit, seen, zone)
+        for loop, shut in zip(("right_eye", "left_eye"), k.traits.shut if k.traits else (False, False), strict=True):
+            if shut:  # the texels of the opening show the lids' edge
+                seen = seen * (1 - eye_opening(size, loop))
+        confidence.append(seen.astype(np.float32))
+        albedo.append(tempered(lit, confidence[-1]))
+    return albedo, confidence
 
 
 def _key(
@@ -82,48 +133,48 @@ def _key(
     pose, shape = pose_and_shape(look.points_px, neutral)
     actions = actions_of(shape[None], neutral)[0].astype(np.float32)
     view = np.array(pose.euler_deg[:2], np.float32)
-    return KeyAtlas(albedo.astype(np.float16), confidence, actions, view, look.face_px, look.source)
-
-
-def _agreeing(
-    albedo: list[Float32[np.ndarray, "s s 3"]], confidence: list[Float32[np.ndarray, "s s"]]
-) -> list[Float32[np.ndarray, "s s 3"]]:
-    """Bring every key to the first one's tone and low frequencies, so that a change of key changes detail, not colour."""
-    eps = 1e-3
-    first = low_pass(np.log(albedo[0] + eps), confidence[0], 0.06)
-    out = [albedo[0]]
-    for a, c in zip(albedo[1:], confidence[1:], strict=True):
-        shared = np.minimum(c, confidence[0])
-        own = np.log(a + eps)
-        shift = (
-            low_pass(own, shared, 0.06) - low_pass(np.log(albedo[0] + eps), shared, 0.06)
-            if shared.sum() > 50
-            else low_pass(own, c, 0.3) - first
-        )
-        out.append(np.maximum(np.exp(own - shift) - eps, 0).astype(np.float32))
-    return out
+    t = look.traits
+    light = KeyLight(t.toward, t.tint, look.light_group) if t else None
+    return KeyAtlas(albedo.astype(np.float16), confidence, actions, view, look.face_px, look.source, light)
 
 
 def _fused(
-    albedo: list[Float32[np.ndarray, "s s 3"]], confidence: list[Float32[np.ndarray, "s s"]], looks: list[Look]
+    albedo: list[Float32[np.ndarray, "s s 3"]],
+    confidence: list[Float32[np.ndarray, "s s"]],
+    looks: list[Look],
+    first: int,
 ) -> tuple[Float32[np.ndarray, "s s 3"], Float32[np.ndarray, "s s"]]:
-    """Skin from every look, the best first: each fills where better ones have little confidence."""
+    """Skin from every look, the first one's light first: each fills where better ones have little confidence. Shut lids and
+    grey come last."""
     if len(albedo) == 1:
         return albedo[0], confidence[0]
+
+    def poor(i: int) -> tuple[bool, bool, bool, int]:
+        t = looks[i].traits
+        return (
+            i != first, t is not None and (t.grey or any(t.shut)), looks[i].light_group != looks[first].light_group, i,
+        )  # fmt: skip
+
     total, weight = np.zeros_like(albedo[0]), np.zeros_like(confidence[0])
-    for a, c in zip(albedo, confidence, strict=True):
+    colour = albedo[first]
+    for i in sorted(range(len(albedo)), key=poor):
+        a, c, traits = albedo[i], confidence[i], looks[i].traits
+        if traits is not None and traits.grey and weight.any():
+            colour = np.where(weight[..., None] > 0.05, total / np.maximum(weight, 0.05)[..., None], albedo[first])
+            a = coloured(a, colour.astype(np.float32))
         w = c * (1 - np.clip(weight * 1.5, 0, 1)) if weight.any() else c
         w = cv2.GaussianBlur(w, (0, 0), max(a.shape[0] / 100, 1)) * (c > 0.02)
         total += a * w[..., None]
         weight += w
-    out = np.where(weight[..., None] > 1e-3, total / np.maximum(weight, 1e-3)[..., None], albedo[0])
+    out = np.where(weight[..., None] > 1e-3, total / np.maximum(weight, 1e-3)[..., None], albedo[first])
     return out.astype(np.float32), np.clip(weight, 0, 1)
 
 
 def _iris(looks: list[Look], skin: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "3"]:
     """Median colour of the irises between pupil and limbus, relative to the skin."""
     found = []
-    for k in looks:
+    open_eyed = [k for k in looks if k.traits is None or not (any(k.traits.shut) or k.traits.grey)]
+    for k in open_eyed or looks:
         h, w = k.linear.shape[:2]
         found += [
             k.linear[round(y), round(x)] for x, y in iris_places(k.points_px) if 0 <= x < w - 1 and 0 <= y < h - 1

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import face_model
-from digidouble.schema.persona import KeyAtlas, Persona
+from digidouble.schema.persona import KeyAtlas, KeyLight, Persona
 
 TURNED_DEG, NODDED_DEG = 18.0, 10.0  # from which a look shows a side, the brow from above or the jaw from below
 CLEAR = 0.35  # of full strength, from which an expression counts as seen
@@ -23,18 +23,21 @@ TEETH_SHARE = (
     0.2  # of the mouth's opening that is bright and no redder than skin; measured: closed lips 0, grins 0.3 to 0.6
 )
 SMALL_FACE_PX = 200.0
+SOFT_LIGHT = 0.35  # contrast of the light up to which no side of the face is in shade
+DEEP_TINT = 0.75  # log red over green of the skin, beyond which a lamp has taken the colours (daylight 0.3 to 0.7)
 THUMB_PX = 56
 
 
 @dataclass(frozen=True)
 class ViewSeen:
-    """One kept look. yaw_deg > 0: turned to the subject's left; pitch_deg > 0: looks up. source: file name."""
+    """One kept look. yaw_deg > 0: turned to the subject's left; pitch_deg > 0: looks up. source: file name. light: None when unknown."""
 
     key: int
     yaw_deg: float
     pitch_deg: float
     face_px: float
     source: str
+    light: KeyLight | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Coverage:
     expressions: Mapping[str, float]
     advice: tuple[str, ...]
 
+    @property
+    def lights(self) -> int:
+        """How many lights the looks were taken in; 0 when that is not known."""
+        return len({v.light.group for v in self.views if v.light})
+
     def seen(self, expression: str) -> bool:
         """Whether an expression was seen clearly. Raises KeyError for an unknown one."""
         return self.expressions[expression] >= _ENOUGH[expression]
@@ -57,14 +65,33 @@ class Coverage:
         return {
             "views": [
                 {"key": v.key, "yaw_deg": round(v.yaw_deg, 1), "pitch_deg": round(v.pitch_deg, 1),
-                 "face_px": round(v.face_px), "source": v.source}
+                 "face_px": round(v.face_px), "source": v.source, "light": _light_record(v.light)}
                 for v in self.views
             ],
             "expressions": {
                 name: {"seen": self.seen(name), "strength": round(value, 2)} for name, value in self.expressions.items()
             },
+            "lights": self.lights,
             "advice": list(self.advice),
         }  # fmt: skip
+
+
+def _light_record(light: KeyLight | None) -> dict[str, Any] | None:
+    if light is None:
+        return None
+    return {"contrast": round(light.contrast, 2), "from": light_words(light), "group": light.group}
+
+
+def light_words(light: KeyLight) -> str:
+    """Where the main light comes from, as the camera sees it, and whether it is a lamp's."""
+    x, y = light.toward
+    sides = [
+        word
+        for word, there in (("left", x < -0.2), ("right", x > 0.2), ("above", y > 0.3), ("below", y < -0.3))
+        if there
+    ]
+    words = "soft" if light.contrast < SOFT_LIGHT else " and ".join(sides)
+    return f"{words}, warm" if light.tint[0] > DEEP_TINT else words
 
 
 _ENOUGH = {
@@ -95,13 +122,13 @@ def coverage(persona: Persona) -> Coverage:
     # A smile with teeth shows the smile, too.
     if not found.seen("smile") and not found.seen("teeth"):
         missing.remove(_ADVICE["smile"])
-    return Coverage(views, found.expressions, (*_turns(views), *missing, *_sharper(views)))
+    return Coverage(views, found.expressions, (*_turns(views), *missing, *_lit(views), *_sharper(views)))
 
 
 def _view(persona: Persona, key: int) -> ViewSeen:
     k = persona.keys[key]
     name = persona.sources[k.source].name if 0 <= k.source < len(persona.sources) else "unknown"
-    return ViewSeen(key, float(k.view_deg[0]), float(k.view_deg[1]), float(k.face_px), name)
+    return ViewSeen(key, float(k.view_deg[0]), float(k.view_deg[1]), float(k.face_px), name, k.light)
 
 
 def _turns(views: tuple[ViewSeen, ...]) -> list[str]:
@@ -114,6 +141,22 @@ def _turns(views: tuple[ViewSeen, ...]) -> list[str]:
         (min(pitches) > -NODDED_DEG, "look down"),
     )
     return [text for needed, text in wanted if needed]
+
+
+def _lit(views: tuple[ViewSeen, ...]) -> list[str]:
+    """What the lights of the looks leave to wish for; nothing when they are unknown."""
+    lights = [v.light for v in views if v.light]
+    if not lights:
+        return []
+    out = []
+    if min(k.contrast for k in lights) > SOFT_LIGHT:
+        worst = light_words(min(lights, key=lambda k: k.contrast)).removesuffix(", warm")
+        out.append(f"add a picture in soft light (all are lit from {worst})")
+    if min(k.tint[0] for k in lights) > DEEP_TINT:
+        out.append("add a picture in daylight: lamps take the blue out of the skin")
+    if all(abs(k.tint[0]) < 0.03 and abs(k.tint[1]) < 0.03 for k in lights):
+        out.append("add a picture in colour")
+    return out
 
 
 def _sharper(views: tuple[ViewSeen, ...]) -> list[str]:

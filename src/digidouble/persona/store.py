@@ -15,10 +15,11 @@ import numpy as np
 from digidouble.assets import AssetReader, AssetWriter, expect
 from digidouble.errors import ConsentError, DamagedAsset
 from digidouble.schema.mesh import face_model
-from digidouble.schema.persona import Consent, KeyAtlas, Persona, PersonaSource
+from digidouble.schema.persona import Consent, KeyAtlas, KeyLight, LeftOut, Persona, PersonaSource
 from digidouble.schema.radiance import Radiance
 
 MAX_KEYS = 256
+MAX_LEFT_OUT = 2000
 FIELD = "radiance.safetensors"
 HALF = ("fixed", "planes", "tone", "thickness")  # kept in half precision
 
@@ -32,8 +33,9 @@ def save_persona(persona: Persona, out: Path) -> Path:
             "subject": c.subject, "granted_by": c.granted_by, "scope": list(c.scope), "expires": c.expires.isoformat(),
             "evidence": c.evidence, "evidence_sha256": c.evidence_sha256,
         },
-        "keys": [{"face_px": k.face_px, "source": k.source} for k in persona.keys],
+        "keys": [{"face_px": k.face_px, "source": k.source, **_light_facts(k.light)} for k in persona.keys],
         "sources": [{"name": s.name, "sha256": s.sha256, "frame": s.frame} for s in persona.sources],
+        "left_out": [{"name": n.name, "frame": n.frame, "reason": n.reason} for n in persona.left_out[:MAX_LEFT_OUT]],
     }  # fmt: skip
     if persona.radiance is not None:
         facts["radiance"] = {str(k): float(v) for k, v in persona.radiance.quality.items()}
@@ -100,10 +102,14 @@ def load_persona(path: Path) -> Persona:
             if not 1 <= len(keys_facts) <= MAX_KEYS:
                 raise ValueError(f"{len(keys_facts)} keys")
             persona_sources = tuple(PersonaSource(str(s["name"]), str(s["sha256"]), int(s["frame"])) for s in sources)
-            numbers = [(float(k["face_px"]), int(k["source"])) for k in keys_facts]
-            if any(not 0 < px < 1e6 or not 0 <= source < len(persona_sources) for px, source in numbers):
+            numbers = [(float(k["face_px"]), int(k["source"]), _light(k.get("light"))) for k in keys_facts]
+            left_out = tuple(
+                LeftOut(str(n["name"])[:255], int(n["frame"]), str(n["reason"])[:1000])
+                for n in facts.get("left_out", [])[:MAX_LEFT_OUT]
+            )
+            if any(not 0 < px < 1e6 or not 0 <= source < len(persona_sources) for px, source, _ in numbers):
                 raise ValueError(f"face widths and sources of the keys are {numbers[:4]}")
-        except (KeyError, TypeError, ValueError, OverflowError) as e:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as e:
             raise DamagedAsset(f"{path}: persona facts are malformed ({e}).") from e
         consent = _consent(facts.get("consent"), path)
         shape = r.tensors("shape.safetensors")
@@ -123,11 +129,35 @@ def load_persona(path: Path) -> Persona:
         members = [f"{n}:{m.sha256}" for n, m in sorted(r.manifest.members.items())]
         digest = hashlib.sha256("\n".join([stated, *members]).encode()).hexdigest()
     return Persona(
-        name=name, consent=consent, keys=keys, sources=persona_sources, sha256=digest, radiance=radiance, **shape
+        name=name,
+        consent=consent,
+        keys=keys,
+        sources=persona_sources,
+        sha256=digest,
+        radiance=radiance,
+        left_out=left_out,
+        **shape,
     )
 
 
-def _key(r: AssetReader, i: int, face_px: float, source: int) -> KeyAtlas:
+def _light_facts(light: KeyLight | None) -> dict[str, Any]:
+    if light is None:
+        return {}
+    return {"light": {"toward": list(light.toward), "tint": list(light.tint), "group": light.group}}
+
+
+def _light(facts: Any) -> KeyLight | None:
+    """Raises KeyError, TypeError or ValueError for malformed facts."""
+    if facts is None:
+        return None
+    (x, y), (red, blue) = facts["toward"], facts["tint"]
+    values = [float(v) for v in (x, y, red, blue)]
+    if not all(-20 < v < 20 for v in values):
+        raise ValueError(f"light of a key is {values}")
+    return KeyLight((values[0], values[1]), (values[2], values[3]), int(facts["group"]))
+
+
+def _key(r: AssetReader, i: int, face_px: float, source: int, light: KeyLight | None) -> KeyAtlas:
     t = r.tensors(f"keys/{i:03d}.safetensors")
     s = t["albedo"].shape[0] if "albedo" in t and t["albedo"].ndim == 3 else 0
     if not 32 <= s <= 4096:
@@ -140,7 +170,7 @@ def _key(r: AssetReader, i: int, face_px: float, source: int) -> KeyAtlas:
         },
         r.path / f"key {i}",
     )  # fmt: skip
-    return KeyAtlas(face_px=face_px, source=source, **t)
+    return KeyAtlas(face_px=face_px, source=source, light=light, **t)
 
 
 def _consent(facts: Any, path: Path) -> Consent:

@@ -61,6 +61,24 @@ class Consent:
 
 
 @dataclass(frozen=True)
+class KeyLight:
+    """How the moment of a key was lit.
+
+    Attributes:
+        toward: x and y of the main light in camera axes times its contrast, tint: log red/green and blue/green (see `schema.capture.Traits`).
+        group: keys of one number were lit alike; 0 gave the persona its tone.
+    """
+
+    toward: tuple[float, float]
+    tint: tuple[float, float]
+    group: int
+
+    @property
+    def contrast(self) -> float:
+        return float(np.hypot(*self.toward))
+
+
+@dataclass(frozen=True)
 class KeyAtlas:
     """The skin of one moment in UV.
 
@@ -69,7 +87,7 @@ class KeyAtlas:
         confidence: 0..255; 0 where the source did not show the skin and it was mirrored or filled.
         actions: muscle-action coefficients of the moment. view_deg: (yaw, pitch) of the head.
         face_px: width of the face in the source, which bounds the real resolution.
-        source: index into `Persona.sources`.
+        source: index into `Persona.sources`. light: None in personas that were built before it was kept.
     """
 
     albedo: Float[np.ndarray, "s s 3"]
@@ -78,6 +96,7 @@ class KeyAtlas:
     view_deg: Float[np.ndarray, "2"]
     face_px: float
     source: int
+    light: KeyLight | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +109,18 @@ class PersonaSource:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """What was given and not used: file name, frame index, and why, for people to read."""
+
+    name: str
+    frame: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name} frame {self.frame}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Persona:
     """A person's double. `keys[0]` is the fused atlas; the others are single moments.
 
@@ -98,6 +129,7 @@ class Persona:
         iris_linear: scene-linear colour of the iris relative to the skin's mean, per channel; zero when unknown.
         skin_linear: mean scene-linear skin colour as photographed.
         radiance: the radiance field, of a persona built with `--level radiance`.
+        left_out: sources that were given and not used.
     """
 
     name: str
@@ -110,6 +142,7 @@ class Persona:
     sources: tuple[PersonaSource, ...]
     sha256: str = ""
     radiance: Radiance | None = None
+    left_out: tuple[LeftOut, ...] = ()
 
     @property
     def level(self) -> str:
