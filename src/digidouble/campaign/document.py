@@ -82,7 +82,7 @@ class Item:
         value = self._expect((int, float), "a number")
         if not low <= value <= high:
             raise self.error(f"expected {low:g} to {high:g}, got {value:g}")
-        return value
+        return float(value)
 
     def integer(self, low: int, high: int) -> int:
         value = self.number(low, high)

@@ -83,7 +83,7 @@ def check_campaign(file: Path, out: Path | None = None, workers: int | None = No
             basis.append(f"{name}: {speed}")
             known = False
             continue
-        passes = list(batches(here, plan.campaign.at_once))
+        passes = list(batches(here, facts, plan.campaign.at_once))
         casts = sum(len({v.cast for v in batch}) for batch in passes)
         analysis += speed.analysis_s
         seconds += speed.analysis_s + len(facts.frames) * (casts * speed.cast + len(here) * speed.variant)

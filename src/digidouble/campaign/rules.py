@@ -140,7 +140,7 @@ def _kind(text: str) -> str:
     return ""
 
 
-def _value(kind: str, text: str, column: str) -> float | str:
+def _value(kind: str, text: str, column: str) -> Any:
     """Something that compares: a number, minutes of the day, or an ISO date."""
     pattern = {"number": _NUMBER, "time": _TIME, "date": _DATE}[kind]
     match = pattern.fullmatch(text.strip())

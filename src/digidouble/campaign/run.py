@@ -25,6 +25,8 @@ from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 
 MAX_RETRIES = 10
+ENCODER_FRAMES = 50  # pictures that an H.264 encoder holds (measured: 75 MB at 1280x720)
+ENCODERS_BYTES = 768 << 20
 CASTS_AT_ONCE = 4  # of one pass: each holds its personas' atlases
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
@@ -129,7 +131,7 @@ class _Run:
     ) -> list[Variant]:
         """Try each of them once. Returns those that may be tried again."""
         again: list[Variant] = []
-        for batch in batches(variants, self._plan.campaign.at_once):
+        for batch in batches(variants, facts, self._plan.campaign.at_once):
             batch = batch[: self._affordable(len(batch))]
             if not batch:
                 return []
@@ -281,12 +283,15 @@ class _Casts:
         return self._personas[name]
 
 
-def batches(variants: Sequence[Variant], at_once: int) -> Iterator[list[Variant]]:
-    """Variants of one pass: at most `at_once`, of at most CASTS_AT_ONCE casts."""
+def batches(variants: Sequence[Variant], facts: PlateFacts, at_once: int) -> Iterator[list[Variant]]:
+    """Variants of one pass: at most `at_once`, of at most CASTS_AT_ONCE casts, and no more encoders than ENCODERS_BYTES hold."""
+    w, h = facts.shot.size_wh
+    encoder_bytes = ENCODER_FRAMES * w * h * 1.5 * (2 if facts.shot.layout.bits > 8 else 1)
+    most = min(at_once, max(1, int(ENCODERS_BYTES / encoder_bytes)))
     batch: list[Variant] = []
     for variant in variants:
         casts = {v.cast for v in batch} | {variant.cast}
-        if len(batch) == at_once or len(casts) > CASTS_AT_ONCE:
+        if len(batch) == most or len(casts) > CASTS_AT_ONCE:
             yield batch
             batch = []
         batch.append(variant)

@@ -1,7 +1,7 @@
 """Text laid over a delivery: a line for the viewer it is made for, in the viewer's language.
 
 Drawn like the visible label, into the frame's own samples; those outside its rectangle keep their exact values. The font is the one
-named, or Pillow's own (Latin; the same on every machine), or else the first of this machine's that has every character.
+named, or Pillow's own (Latin; the same on every machine), or else this machine's that have the characters.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import hashlib
 import os
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,7 +25,7 @@ from digidouble.errors import SettingsError
 from digidouble.schema.frame import Frame, Roi
 
 if TYPE_CHECKING:
-    from PIL import ImageFont
+    from PIL import ImageDraw, ImageFont
 
 Place = Literal["top", "centre", "bottom", "top_left", "top_right", "bottom_left", "bottom_right"]
 PLACES: tuple[Place, ...] = ("top", "centre", "bottom", "top_left", "top_right", "bottom_left", "bottom_right")
@@ -64,7 +65,7 @@ class TextOverlay:
         height: height of a line over the shortest side of the picture, 0.02..0.3.
         start_s, end_s: seconds from the first delivered frame; None is to the end.
         box: a dark box behind the letters.
-        font: a .ttf, .otf or .ttc file; "" finds one that has the characters.
+        font: a .ttf, .otf or .ttc file; "" finds some that have the characters.
     """
 
     text: str
@@ -119,10 +120,10 @@ def draw_overlay(overlay: TextOverlay, size_wh: tuple[int, int]) -> DrawnOverlay
 
     text = unicodedata.normalize("NFC", overlay.text)
     line_h = max(8, round(overlay.height * min(size_wh)))
-    font = font_for(text, overlay.font, round(0.8 * line_h))
-    lines = _wrapped(text, font, _WIDEST * size_wh[0] - line_h)
+    typeface = typeface_for(text, overlay.font, round(0.8 * line_h))
+    lines = _wrapped(text, typeface, _WIDEST * size_wh[0] - line_h)
     pad = round(0.35 * line_h)
-    w = min(_even(max(int(np.ceil(font.getlength(line))) for line in lines) + 2 * pad), size_wh[0] & ~1)
+    w = min(_even(max(int(np.ceil(typeface.length(line))) for line in lines) + 2 * pad), size_wh[0] & ~1)
     h = _even(line_h * len(lines) + pad)
     if h > 0.6 * size_wh[1] or w < 2:
         raise SettingsError(
@@ -131,15 +132,47 @@ def draw_overlay(overlay: TextOverlay, size_wh: tuple[int, int]) -> DrawnOverlay
     canvas = Image.new("L", (w, h), 0)
     pen = ImageDraw.Draw(canvas)
     for i, line in enumerate(lines):
-        pen.text((w / 2, pad / 2 + (i + 0.5) * line_h), line, font=font, fill=255, anchor="mm")
+        typeface.write(pen, line, w / 2, pad / 2 + (i + 0.78) * line_h)
     ink = _TEXT_OPACITY * np.asarray(canvas, np.float32) / 255.0
     cover = ink + (1.0 - ink) * (_BOX_DARKNESS if overlay.box else 0.0)
     letters = np.divide(ink, cover, out=np.zeros_like(ink), where=cover > 0)
     return DrawnOverlay(_roi(overlay.place, (w, h), size_wh), letters, cover, overlay.start_s, overlay.end_s)
 
 
-def font_for(text: str, file: str, size: int) -> ImageFont.FreeTypeFont:
-    """A font that has every character of the text.
+@dataclass(frozen=True)
+class Typeface:
+    """Fonts that have a text's characters between them: a name in Chinese may stand in an English line."""
+
+    fonts: tuple[ImageFont.FreeTypeFont, ...]
+    of: Mapping[str, int]
+
+    def runs(self, line: str) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
+        """Pieces of a line that are of one font; blanks stay with the piece before them."""
+        last = next((self.of[c] for c in line if not c.isspace()), 0)
+        piece = ""
+        for character in line:
+            font = last if character.isspace() else self.of[character]
+            if font != last:
+                yield self.fonts[last], piece
+                piece, last = "", font
+            piece += character
+        if piece:
+            yield self.fonts[last], piece
+
+    def length(self, line: str) -> float:
+        """Its width in pixels."""
+        return sum(font.getlength(piece) for font, piece in self.runs(line))
+
+    def write(self, pen: ImageDraw.ImageDraw, line: str, middle: float, baseline: float) -> None:
+        """Draw a line centred at `middle`."""
+        x = middle - self.length(line) / 2
+        for font, piece in self.runs(line):
+            pen.text((x, baseline), piece, font=font, fill=255, anchor="ls")
+            x += font.getlength(piece)
+
+
+def typeface_for(text: str, file: str, size: int) -> Typeface:
+    """The font named, or the fonts found, that have every character of the text.
 
     Raises:
         SettingsError: none has them, or the file named is no font.
@@ -152,36 +185,41 @@ def font_for(text: str, file: str, size: int) -> ImageFont.FreeTypeFont:
             f"overlay {text[:40]!r}: {unicodedata.name(shaped)} needs text shaping, which this Pillow lacks (libraqm): "
             "install libraqm and fribidi, or give the text as part of the plate"
         )
+    left = "".join(dict.fromkeys(c for c in text if not c.isspace()))
     if file:
         font = _opened(file, size)
         if font is None:
             raise SettingsError(
                 f"{file}: is not a font that can be read (.ttf, .otf, .ttc, up to {_MAX_FONT_BYTES >> 20} MiB)"
             )
-        if missing := _missing(font, text):
+        if missing := _missing(font, left):
             raise SettingsError(f"overlay {text[:40]!r}: {file} has no {_named(missing)}; name a font that has it")
-        return font
+        return Typeface((font,), dict.fromkeys(left, 0))
+    fonts: list[ImageFont.FreeTypeFont] = []
+    of: dict[str, int] = {}
     own = ImageFont.load_default(size)
-    if isinstance(own, ImageFont.FreeTypeFont) and not _missing(own, text):
-        return own
-    for path in system_fonts():
-        font = _opened(path, size)
-        if font is not None and not _missing(font, text):
-            return font
-    missing = _missing(own, text) if isinstance(own, ImageFont.FreeTypeFont) else text
+    found = (_opened(path, size) for path in system_fonts())
+    for font in chain([own if isinstance(own, ImageFont.FreeTypeFont) else None], found):
+        missing = _missing(font, left) if font is not None else left
+        if font is not None and missing != left:
+            of |= dict.fromkeys((c for c in left if c not in missing), len(fonts))
+            fonts.append(font)
+        left = missing
+        if not left:
+            return Typeface(tuple(fonts), of)
     raise SettingsError(
-        f"overlay {text[:40]!r}: no font of this machine has {_named(missing)}; install one (Noto Sans CJK for Chinese) "
+        f"overlay {text[:40]!r}: no font of this machine has {_named(left)}; install one (Noto Sans CJK for Chinese) "
         "or name a file: font: fonts/NotoSansSC-Regular.otf"
     )
 
 
 def font_digest(overlay: TextOverlay) -> str:
-    """What identifies the letters' shapes: the file's hash, or the name of the font found."""
+    """What identifies the letters' shapes: the file's hash, or the names of the fonts found."""
     if overlay.font:
         with Path(overlay.font).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    font = font_for(unicodedata.normalize("NFC", overlay.text), "", 32)
-    return "/".join(str(part) for part in font.getname())
+    typeface = typeface_for(unicodedata.normalize("NFC", overlay.text), "", 32)
+    return ", ".join("/".join(str(part) for part in font.getname()) for font in typeface.fonts)
 
 
 @lru_cache(maxsize=1)
@@ -242,22 +280,22 @@ def _named(characters: str) -> str:
     return ", ".join(shown) + (f" and {len(characters) - 4} more" if len(characters) > 4 else "")
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+def _wrapped(text: str, typeface: Typeface, width: float) -> list[str]:
     """Lines no wider than that, broken between words, or between characters where a word has no blanks (Chinese)."""
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""
         for word in paragraph.split():
             joined = f"{line} {word}" if line else word
-            if font.getlength(joined) <= width:
+            if typeface.length(joined) <= width:
                 line = joined
                 continue
-            if line and font.getlength(word) <= width:
+            if line and typeface.length(word) <= width:
                 lines.append(line)
                 line = word
                 continue
             for character in (" " if line else "") + word:
-                if font.getlength(line + character) > width:
+                if typeface.length(line + character) > width:
                     lines.append(line)
                     line = ""
                 line += character
