@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -142,6 +144,7 @@ class _Run:
             )
             seconds = time.perf_counter() - begun
             self._render_s += seconds
+            _return_memory()
             for variant, outcome in zip(batch, outcomes, strict=True):
                 self._tries[variant.variant_id] = self._tries.get(variant.variant_id, 0) + 1
                 self._book(outcome, facts, seconds / len(batch))
@@ -297,6 +300,14 @@ def batches(variants: Sequence[Variant], facts: PlateFacts, at_once: int) -> Ite
         batch.append(variant)
     if batch:
         yield batch
+
+
+def _return_memory() -> None:
+    """Hand what finished encoders held back to the system. glibc keeps it in pieces: peak memory then grew by a fifth from 10 to 40
+    variants. Elsewhere there is no such call, nor the need."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def usable(path: Path) -> bool:
