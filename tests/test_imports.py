@@ -16,9 +16,10 @@ PACKAGE = ROOT / "src" / "digidouble"
 STAGES = {"capture", "persona", "performance", "render", "refine", "composite", "deliver"}
 # Lower numbers may not import higher ones; design, section 1.
 LAYERS = {"errors": 0, "schema": 1, "weights": 2, "assets": 2, "footage": 3, "perception": 3}
-LAYERS |= dict.fromkeys(STAGES, 4) | {"pipeline": 5, "farm": 6, "bench": 7, "app": 8}
+LAYERS |= dict.fromkeys(STAGES, 4) | {"pipeline": 5, "farm": 6, "campaign": 7, "bench": 8, "app": 9}
 HEAVY = ("torch", "onnx", "onnxruntime", "cv2", "numba", "av", "numpy", "PIL", "scenedetect", "typer", "ray", "gradio")
 PUBLIC = {
+    "CampaignResult", "check_campaign", "run_campaign",
     "CaptureSettings", "Consent", "DeliveredFiles", "DeliverySettings", "DigidoubleError", "Footage", "FootageSettings",
     "FrameRange", "FrameRate", "LookSettings", "PerformSettings", "Performance", "Persona", "PersonaSettings",
     "RenderResult", "RenderSettings", "Shot", "__version__", "build_persona", "capture_person", "load_performance",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from digidouble.campaign import CampaignResult, check_campaign, run_campaign
     from digidouble.capture import CaptureSettings, read_consent
     from digidouble.capture import capture as capture_person
     from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 # name -> (module, name there). Not called `capture`: that is the folder.
 _PUBLIC = {
+    "CampaignResult": ("campaign", "CampaignResult"),
     "CaptureSettings": ("capture", "CaptureSettings"),
     "Consent": ("schema.persona", "Consent"),
     "DeliveredFiles": ("deliver.settings", "DeliveredFiles"),
@@ -56,16 +58,19 @@ _PUBLIC = {
     "Shot": ("schema.shot", "Shot"),
     "build_persona": ("persona", "build_persona"),
     "capture_person": ("capture", "capture"),
+    "check_campaign": ("campaign", "check_campaign"),
     "load_performance": ("performance", "load_performance"),
     "load_persona": ("persona", "load_persona"),
     "open_footage": ("footage", "open_footage"),
     "perform": ("performance", "analyse"),
     "read_consent": ("capture", "read_consent"),
     "render_shot": ("farm", "render_shot"),
+    "run_campaign": ("campaign", "run_campaign"),
     "save_persona": ("persona", "save_persona"),
 }
 
 __all__ = [
+    "CampaignResult",
     "CaptureSettings",
     "Consent",
     "DeliveredFiles",
@@ -86,12 +91,14 @@ __all__ = [
     "__version__",
     "build_persona",
     "capture_person",
+    "check_campaign",
     "load_performance",
     "load_persona",
     "open_footage",
     "perform",
     "read_consent",
     "render_shot",
+    "run_campaign",
     "save_persona",
 ]
 

@@ -18,7 +18,8 @@
     │   └── UnsafeAsset                   path escape, decompression bomb, link
     ├── WeightsError (RuntimeError)       a model file is missing, damaged, or may not be fetched (--offline)
     ├── CastingError (ValueError)         a cast names a track or persona that is not there
-    └── SettingsError (ValueError)        an option's value is outside what it can be
+    ├── SettingsError (ValueError)        an option's value is outside what it can be
+    └── CampaignError (ValueError)        a campaign file or table of viewers is not what it should be; names line and column
 
 A message says what happened, where, what was expected, what was found and what to do.
 """
@@ -100,3 +101,7 @@ class CastingError(DigidoubleError, ValueError):
 
 class SettingsError(DigidoubleError, ValueError):
     """A setting's value is outside its range."""
+
+
+class CampaignError(DigidoubleError, ValueError):
+    """A campaign file, a table of viewers, or a row of it, is not what it should be."""

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from digidouble import __version__
 from digidouble.app.show import Show
-from digidouble.assets import SCHEMA_VERSION
 from digidouble.errors import AssetError, OutputError, UnreadableMedia
 from digidouble.footage import Footage, FootageSettings, open_footage
 from digidouble.performance import PerformSettings, analyse, load_performance
+from digidouble.performance.kept import analysis_key
 from digidouble.schema.performance import Performance
 from digidouble.schema.shot import Shot
-from digidouble.weights import cache_folder, registry
+from digidouble.weights import cache_folder
 
 CACHE_BYTES = 4 << 30
 """The cache of analyses is kept below this; the longest unused go first."""
@@ -91,7 +88,7 @@ def analysed(plate: Footage, settings: PerformSettings, show: Show) -> Analysed:
         OutputError: the cache cannot be written. MediaError: the plate cannot be read to its end.
     """
     started = time.perf_counter()
-    path = cache_folder() / "performances" / f"{cache_key(plate.shot, settings)}.perf"
+    path = cache_folder() / "performances" / f"{analysis_key(plate.shot, settings)}.perf"
     if path.exists():
         try:
             performance = load_performance(path)
@@ -108,15 +105,6 @@ def analysed(plate: Footage, settings: PerformSettings, show: Show) -> Analysed:
         analyse(plate, path, settings, progress)
     _prune(path.parent, keep=path)
     return Analysed(at_plate(load_performance(path), plate), path, False, time.perf_counter() - started)
-
-
-def cache_key(shot: Shot, settings: PerformSettings) -> str:
-    """A name that changes with everything an analysis depends on: plate, settings, version, networks."""
-    facts = [
-        shot.sha256, str(shot.rate), shot.frame_count, asdict(settings), __version__, SCHEMA_VERSION,
-        [(e.name, e.raw_sha256, e.recipe_version) for e in registry()],
-    ]  # fmt: skip
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _prune(folder: Path, keep: Path) -> None:

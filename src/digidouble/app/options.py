@@ -83,6 +83,23 @@ def attribute_help(settings: type) -> dict[str, str]:
     return found
 
 
+def parse_workers(text: str | None) -> int | None:
+    """`--workers`: a number of workers on this machine; None when it is not given.
+
+    Raises:
+        typer.BadParameter: no number of 0 to 256, or a cluster.
+    """
+    if text is None:
+        return None
+    if text.startswith("ray:"):
+        raise typer.BadParameter(
+            f"{text!r}: campaigns run on this machine in this version; give a number", param_hint="--workers"
+        )
+    if not (text.isascii() and text.isdecimal()) or int(text[:9]) > 256:
+        raise typer.BadParameter(f"{text!r}: expected a number of 0 to 256", param_hint="--workers")
+    return int(text)
+
+
 def _cli_type(name: str, hint: Any) -> tuple[Any, dict[str, Any]]:
     """The annotation typer understands and what else it must be told."""
     optional = get_origin(hint) in (Union, UnionType) and NoneType in get_args(hint)

@@ -74,6 +74,18 @@ def label_frame(frame: Frame, label: VisibleLabel) -> Frame:
     """A copy of the frame with the label in it. Samples outside `label_roi` are bit-equal; alpha inside grows."""
     roi = label_roi(frame.size_wh, label)
     letters, cover = _matte(roi.size_hw)
+    return draw_letters(frame, roi, letters, cover)
+
+
+def draw_letters(
+    frame: Frame, roi: Roi, letters: Float[np.ndarray, "roi_h roi_w"], cover: Float[np.ndarray, "roi_h roi_w"]
+) -> Frame:
+    """A copy of the frame with a picture of black and white in it. Samples outside `roi` are bit-equal; alpha inside grows.
+
+    Args:
+        roi: where, on even coordinates, inside the frame.
+        letters: 0 black .. 1 white. cover: 0..1, how much of the picture is hidden.
+    """
     black, white, neutral = _codes(frame.layout, frame.colour)
     planes = [plane.copy() for plane in frame.planes]
     if frame.layout.kind == "yuv":
