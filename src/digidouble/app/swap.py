@@ -31,7 +31,10 @@ from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
 
 RENDER = Options(
-    RenderSettings, ("quality", "frame_range", "workers", "purpose", "samples"), "Rendering", {"frame_range": "--range"}
+    RenderSettings,
+    ("quality", "frame_range", "workers", "purpose", "samples", "passes", "passes_format"),
+    "Rendering",
+    {"frame_range": "--range"},
 )
 LOOK = Options(LookSettings, ("keep_tone", "wrinkles", "detail_match", "grain", "motion_blur"), "Look")
 DELIVERY = Options(
@@ -103,6 +106,7 @@ def swap(
         _record(result, ready, page),
         f"{out}: {result.frames} frame(s) in {result.wall_s:.1f} s ({speed:.1f} frames/s), {megabytes:.1f} MB",
         *([f"{page}: report"] if page else []),
+        *([f"{render.passes}: passes of {result.passes.frame_count} frame(s)"] if result.passes else []),
         f"{result.delivered.log}: delivery log",
     )
 
@@ -211,6 +215,7 @@ def _record(result: RenderResult, ready: Plate, page: Path | None) -> dict[str, 
         "tracks": track_records(ready.performance),
         "cast": list(result.tracks),
         "encoding": delivered.encoding,
+        "passes": [f.path for f in result.passes.files] if result.passes else [],
         "visible_label_frames": delivered.visible_label_frames,
         "source_type": delivered.labels.source_type,
     }

@@ -8,7 +8,7 @@ does). Compression is ZIP: lossless, and fast to read by scanline.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,7 +59,7 @@ class ExrLayer:
 
 @dataclass(frozen=True)
 class ExrInfo:
-    """Header attributes. `primaries` is an H.273 code; an unknown one writes BT.709 chromaticities."""
+    """Header attributes. `primaries` is an H.273 code; an unknown one writes BT.709 chromaticities. `more`: text attributes."""
 
     rate: FrameRate | None = None
     timecode: Timecode | None = None
@@ -67,6 +67,7 @@ class ExrInfo:
     labels: Labels | None = None
     comments: str = ""
     owner: str = field(default="")
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_exr(path: Path, layers: Sequence[ExrLayer], info: ExrInfo) -> None:
@@ -98,8 +99,10 @@ def write_exr(path: Path, layers: Sequence[ExrLayer], info: ExrInfo) -> None:
 def _samples(plane: Float[np.ndarray, "h w"], full_float: bool) -> Float[np.ndarray, "h w"]:
     if full_float:
         return np.ascontiguousarray(plane, np.float32)
-    # clipped first: a specular beyond half's range would become infinity and poison every filter after it
-    return np.ascontiguousarray(np.clip(plane, -HALF_MAX, HALF_MAX).astype(np.float16))
+    # clipped first: a specular beyond half's range would become infinity and poison every filter after it. Infinities and what is
+    # no number are the plate's own, and stay.
+    bounded = np.where(np.isinf(plane), plane, np.clip(plane, -HALF_MAX, HALF_MAX))
+    return np.ascontiguousarray(bounded.astype(np.float16))
 
 
 def _header(info: ExrInfo) -> dict[str, object]:
@@ -123,4 +126,4 @@ def _header(info: ExrInfo) -> dict[str, object]:
     for key, text in (("comments", info.comments), ("owner", info.owner)):
         if text:
             header[key] = text
-    return header
+    return header | dict(info.more)

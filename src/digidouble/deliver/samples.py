@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Float, UInt8, UInt16
 
 from digidouble.errors import OutputError
 from digidouble.schema.frame import ColourTags, Frame, PixelLayout, Roi
@@ -70,6 +70,16 @@ def video_frame(frame: Frame) -> av.VideoFrame:
     full = frame.colour.full_range or frame.layout.kind == "rgb"
     picture.colorspace, picture.color_range = frame.colour.matrix, 2 if full else 1
     return picture
+
+
+def put_alpha(picture: av.VideoFrame, matte: Float[np.ndarray, "h w"] | None) -> None:
+    """Write a matte (0..1; None: nothing anywhere) into the alpha of a planar FFmpeg frame, at that plane's own depth."""
+    component = picture.format.components[-1]
+    plane = picture.planes[-1]
+    dtype = np.uint8 if component.bits <= 8 else np.uint16
+    rows = np.frombuffer(memoryview(plane), dtype).reshape(-1, plane.line_size // np.dtype(dtype).itemsize)
+    codes = 0 if matte is None else np.rint(np.clip(matte, 0, 1) * ((1 << component.bits) - 1))
+    rows[: picture.height, : picture.width] = codes
 
 
 def encoded_tags(shot: Shot) -> ColourTags:
