@@ -9,7 +9,6 @@ import pytest
 
 from digidouble.deliver.exr import ExrInfo, ExrLayer, write_exr
 from digidouble.deliver.settings import DeliverySettings
-from digidouble.deliver.timecode import Timecode
 from digidouble.farm import RenderSettings, render_shot
 from digidouble.footage import MemoryFootage, open_footage
 from digidouble.performance import load_performance
@@ -17,6 +16,7 @@ from digidouble.pipeline import prepare, render_frame
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import ColourTags, PixelLayout, Roi
 from digidouble.schema.time import FrameRange
+from digidouble.schema.timecode import Timecode
 
 SIZE = (200, 176)
 WHOLE = Roi(0, 0, *SIZE)

@@ -76,6 +76,12 @@ def plate_of(
             f"{where}: was made from another plate than {found.path}: expected {_brief(known)}, got {_brief(found)}. "
             "Name the right plate with --plate, or analyse this one: digidouble perform"
         )
+    if found.colour.space != known.colour.space:
+        footage.close()
+        raise AssetError(
+            f"{where}: was analysed with the plate in {known.colour.space or 'its own colours'}, not in "
+            f"{found.colour.space or 'its own colours'}: give the same --ocio and --ocio-plate, or analyse it again"
+        )
     return footage
 
 
@@ -113,7 +119,7 @@ def analysed(plate: Footage, settings: PerformSettings, show: Show) -> Analysed:
 def cache_key(shot: Shot, settings: PerformSettings) -> str:
     """A name that changes with everything an analysis depends on: plate, settings, version, networks."""
     facts = [
-        shot.sha256, str(shot.rate), shot.frame_count, asdict(settings), __version__, SCHEMA_VERSION,
+        shot.sha256, str(shot.rate), shot.frame_count, shot.colour.space, asdict(settings), __version__, SCHEMA_VERSION,
         [(e.name, e.raw_sha256, e.recipe_version) for e in registry()],
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

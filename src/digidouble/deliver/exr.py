@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float
 
 from digidouble.deliver.labels import IPTC_SOURCE_TYPES, Labels
-from digidouble.deliver.timecode import Timecode
 from digidouble.errors import OutputError, SettingsError
 from digidouble.schema.time import FrameRate
+from digidouble.schema.timecode import Timecode
 
 HALF_MAX = 65504.0
 
@@ -59,11 +59,11 @@ class ExrLayer:
 
 @dataclass(frozen=True)
 class ExrInfo:
-    """Header attributes. `primaries` is an H.273 code; an unknown one writes BT.709 chromaticities. `more`: text attributes."""
+    """Header attributes. `primaries` is an H.273 code; an unknown one writes BT.709 chromaticities, None writes none. `more`: text attributes."""
 
     rate: FrameRate | None = None
     timecode: Timecode | None = None
-    primaries: int = 1
+    primaries: int | None = 1
     labels: Labels | None = None
     comments: str = ""
     owner: str = field(default="")
@@ -111,8 +111,9 @@ def _header(info: ExrInfo) -> dict[str, object]:
     header: dict[str, object] = {
         "compression": OpenEXR.ZIP_COMPRESSION,
         "type": OpenEXR.scanlineimage,
-        "chromaticities": _XY_FROM_PRIMARIES.get(info.primaries, _XY_FROM_PRIMARIES[1]),
     }
+    if info.primaries is not None:
+        header["chromaticities"] = _XY_FROM_PRIMARIES.get(info.primaries, _XY_FROM_PRIMARIES[1])
     if info.rate is not None:
         header["framesPerSecond"] = info.rate.fps  # a Fraction: OpenEXR's own Rational is refused here (3.5)
     if info.timecode is not None:

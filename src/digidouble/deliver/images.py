@@ -25,10 +25,11 @@ from digidouble.deliver.labels import Labels, label_png, xmp_packet
 from digidouble.deliver.partial import output_errors, partial_path
 from digidouble.deliver.samples import encoded_tags, signal_codes
 from digidouble.deliver.settings import DeliverySettings
-from digidouble.deliver.timecode import timecode_at
 from digidouble.errors import OutputError, SettingsError
+from digidouble.schema.colour import space_of
 from digidouble.schema.frame import Frame, Roi
 from digidouble.schema.shot import Shot
+from digidouble.schema.timecode import timecode_at
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".exr")
 _FIELD = re.compile(r"#+|%(?:0\d+)?d")
@@ -123,7 +124,16 @@ class ImageSink:
         shot = self._shot
         timecode = timecode_at(shot.timecode, shot.rate, frame.index) if shot.timecode else None
         moving = shot.kind != "image"
-        return ExrInfo(shot.rate if moving else None, timecode, encoded_tags(shot).primaries, self._labels)
+        primaries, more = exr_colour(shot, own_samples=shot.layout.is_float)
+        return ExrInfo(shot.rate if moving else None, timecode, primaries, self._labels, more=more)
+
+
+def exr_colour(shot: Shot, own_samples: bool) -> tuple[int | None, dict[str, str]]:
+    """(primaries, header attributes) of an EXR: chromaticities for plates that have them, the space's name for those of a config."""
+    if not shot.colour.space:
+        return encoded_tags(shot).primaries, {}
+    space = space_of(shot.colour)
+    return None, {"colorSpace": space.space if own_samples else space.working}
 
 
 def encoded_cicp(shot: Shot) -> bytes:
@@ -183,7 +193,9 @@ def _linear_layer(frame: Frame) -> ExrLayer:
 
     w, h = frame.size_wh
     deep = frame.layout.is_float and frame.layout.bits > 16
-    if frame.layout.is_float and frame.colour.transfer in (2, 8):  # an EXR's own samples, bit for bit
+    if frame.layout.is_float and (
+        frame.colour.transfer in (2, 8) or frame.colour.space
+    ):  # an EXR's own samples, bit for bit
         plane = frame.planes[0]
         names = {1: ("Y",), 3: ("R", "G", "B"), 4: ("R", "G", "B", "A")}
         plane = plane[..., None] if plane.ndim == 2 else plane

@@ -32,10 +32,10 @@ from digidouble.deliver.labels import Labels, append_xmp_box, metadata_keys
 from digidouble.deliver.partial import output_errors, partial_path
 from digidouble.deliver.samples import encoded_if_linear, encoded_tags, native_format, put_alpha, video_frame
 from digidouble.deliver.settings import Codec, DeliverySettings
-from digidouble.deliver.timecode import timecode_at
 from digidouble.errors import MediaError, OutputError, SettingsError
 from digidouble.schema.frame import ColourTags, Frame, PixelLayout
 from digidouble.schema.shot import Shot
+from digidouble.schema.timecode import timecode_at
 
 if TYPE_CHECKING:
     import av

@@ -23,14 +23,12 @@ from jaxtyping import Float32
 
 from digidouble.deliver import cryptomatte
 from digidouble.deliver.exr import ExrInfo, ExrLayer, write_exr
-from digidouble.deliver.images import SequenceName, png_bytes
+from digidouble.deliver.images import SequenceName, exr_colour, png_bytes
 from digidouble.deliver.log import append_log, delivery_record, log_path
 from digidouble.deliver.nuke import nuke_script
 from digidouble.deliver.partial import output_errors, partial_path
-from digidouble.deliver.samples import encoded_tags
 from digidouble.deliver.settings import DeliveredFile, DeliveredFiles, DeliverySettings
 from digidouble.deliver.sidecar import PassTrack, focal_px, frame_json
-from digidouble.deliver.timecode import timecode_at
 from digidouble.deliver.visible_label import VisibleLabel, choose_corner, label_frame
 from digidouble.deliver.writer import delivered_file, labelled_frames
 from digidouble.errors import OutputError, SettingsError
@@ -38,6 +36,7 @@ from digidouble.schema.frame import ColourTags, Frame, PixelLayout, Roi
 from digidouble.schema.layers import FacePasses, FramePasses
 from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange
+from digidouble.schema.timecode import timecode_at
 from digidouble.schema.transfer import srgb_encode
 
 PassesFormat = Literal["exr", "png16"]
@@ -208,10 +207,11 @@ class PassesWriter:
         shot = self._plan.shot
         timecode = timecode_at(shot.timecode, shot.rate, index) if shot.timecode else None
         names = [t.layer for t in self._plan.tracks]
+        primaries, colour = exr_colour(shot, own_samples=False)
         return ExrInfo(
-            shot.rate if shot.kind != "image" else None, timecode, encoded_tags(shot).primaries, self._labels,
+            shot.rate if shot.kind != "image" else None, timecode, primaries, self._labels,
             comments=f"digidouble passes; depth in cm for a focal length of {focal_px(shot.size_wh):.1f} px",
-            more=cryptomatte.metadata(names),
+            more=cryptomatte.metadata(names) | colour,
         )  # fmt: skip
 
     def _write_png(self, name: str, layers: Sequence[ExrLayer]) -> None:

@@ -107,13 +107,18 @@ def signal_codes(frame: Frame) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray
     8- and 16-bit RGB passes as it is, bit for bit. Y'CbCr is converted by the matrix of its tags and keeps its transfer
     curve. Float that is tagged linear gets the sRGB curve. Alpha, where there is one, is the last channel.
     """
-    from digidouble.schema.colour import linear_from_frame, resolved
+    from digidouble.schema.colour import as_signal, linear_from_frame, resolved
     from digidouble.schema.transfer import encode
 
     layout, (w, h) = frame.layout, frame.size_wh
     dtype, top = (np.uint8, 255) if layout.bits == 8 and not layout.is_float else (np.uint16, 65535)
     if layout.kind == "rgb" and not layout.is_float:
         return _widened(frame.planes[0], layout.bits, dtype)
+    if frame.colour.space:  # the plate's own signal, whatever it is
+        frame = as_signal(frame)
+        signal = linear_from_frame(frame, Roi(0, 0, w, h))
+        codes = np.rint(np.clip(signal, 0.0, 1.0) * top).astype(dtype)
+        return np.dstack([codes, _widened(frame.planes[-1], layout.bits, dtype)]) if layout.has_alpha else codes
     curve = resolved(frame.colour, layout, frame.size_wh).transfer
     linear = linear_from_frame(frame, Roi(0, 0, w, h))
     signal = encode(np.clip(linear, 0.0, None), SRGB if curve == LINEAR else curve)

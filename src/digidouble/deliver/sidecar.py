@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from digidouble.deliver.timecode import timecode_at
 from digidouble.schema.layers import FacePasses, FramePasses
 from digidouble.schema.mesh import face_model
 from digidouble.schema.shot import Shot
+from digidouble.schema.timecode import timecode_at
 from digidouble.schema.track import FaceTrack
 
 SCHEMA = "digidouble.frame/1"

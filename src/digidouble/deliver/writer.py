@@ -71,6 +71,10 @@ def open_writer(out: Path, shot: Shot, settings: DeliverySettings) -> Writer:
         raise OutputError(f"{out}: a folder of that name is in the way")
     if out.name == Path(shot.path).name and out.resolve() == Path(shot.path).resolve():
         raise OutputError(f"{out}: this is the plate itself; write the result under another name")
+    if shot.colour.space and shot.layout.is_float and suffix != ".exr":
+        raise OutputError(
+            f"{out}: a float plate in {shot.colour.space} is delivered as .exr; {suffix} has no place for its colour space"
+        )
     labels = settings.labels_for(shot)
     sink: Sink = (MovieSink if suffix in MOVIE_SUFFIXES else ImageSink)(out, shot, settings, labels)
     return Writer(out, shot, settings, labels, sink)
