@@ -46,7 +46,7 @@ DELIVERY = Options(
 )
 
 CAST_HELP = "Who stands in for whom; may be repeated. TRACK is an id (see: digidouble faces), main, or all."
-OUT_HELP = "The suffix picks the format: .mp4 .mov .mkv, .png .jpg .tif .exr, or a sequence double.####.exr. For an edit: with {shot} in it, such as out/{shot}.mov."
+OUT_HELP = "The suffix picks the format: .mp4 .mov .mkv, .png .jpg .tif .exr, or a sequence double.####.exr. For an edit, with {shot} in it: out/{shot}.mov."
 
 
 def add_to(app: typer.Typer) -> None:

@@ -90,7 +90,7 @@ def _otio(edit: Path, text: str, out: Path, delivered: Mapping[int, Conformed]) 
         first = begin[0] - (new.used.start - new.frames.start)
         replaced = {
             "OTIO_SCHEMA": "ExternalReference.1", "name": new.file.name, "target_url": _relative(new.file, out.parent),
-            "available_range": _range(first, len(new.frames), begin[1]), "available_image_bounds": None,
+            "available_range": _range(first, float(len(new.frames)), begin[1]), "available_image_bounds": None,
             "metadata": {
                 "digidouble": {
                     "plate": url, "plate_sha256": new.shot.sha256,
