@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from dataclasses import replace
@@ -21,7 +22,7 @@ from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.performance.crops import part_roi
 from digidouble.performance.modalities import Senses, flow_px, modalities_at
 from digidouble.persona import load_persona
-from digidouble.schema.colour import rgb8_from_frame
+from digidouble.schema.colour import display_rgb8, rgb8_from_frame
 from digidouble.schema.performance import Performance
 
 HERE = Path(__file__).parent
@@ -58,6 +59,46 @@ def passes_of(performance: Performance, plate: Footage, name: str) -> tuple[list
     return list(row.pictures), ["plate", row.captions[1], "turned by 2 degrees", row.captions[3]], name
 
 
+def layers_of_exr(path: Path) -> tuple[list[list[np.ndarray]], list[list[str]]]:
+    """Two rows of a delivered EXR's layers around the face, made visible, and what to write below them."""
+    import OpenEXR
+
+    with OpenEXR.File(str(path), separate_channels=True) as file:
+        planes = {name: np.array(c.pixels, np.float32) for name, c in file.channels().items()}
+    name = next(n.partition("_matte")[0] for n in planes if n.endswith("_matte.core"))
+
+    def layer(prefix: str, channels: str) -> np.ndarray:
+        return np.dstack([planes[f"{prefix}.{c}" if prefix else c] for c in channels])
+
+    def gray(plane: np.ndarray) -> np.ndarray:
+        return np.repeat(plane[..., None], 3, axis=2)
+
+    matte = planes[f"{name}.A"]
+    ys, xs = np.nonzero(matte > 0)
+    pad = round(0.25 * np.ptp(ys))
+    window = (slice(max(ys.min() - pad, 0), ys.max() + pad), slice(max(xs.min() - pad, 0), xs.max() + pad))
+    depth, face = planes["depth.Z"], matte > 0.5
+    near, far = np.quantile(depth[face], (0.01, 0.99))
+    there = (matte > 0)[..., None]
+    uv = np.dstack([planes["uv.u"], planes["uv.v"], np.zeros_like(matte)])
+    shown = [
+        ("comp", display_rgb8(layer("", "RGB"))),
+        (f"{name} (patch)", display_rgb8(layer(name, "RGB"))),
+        (f"{name}_matte.core", display_rgb8(gray(planes[f"{name}_matte.core"]))),
+        (f"{name}.A", display_rgb8(gray(matte))),
+        ("albedo", display_rgb8(layer("albedo", "RGB"))),
+        ("shading", display_rgb8(0.5 * layer("shading", "RGB"))),
+        ("specular x 4", display_rgb8(4 * layer("specular", "RGB"))),
+        ("refine x 4 + 0.2", display_rgb8(np.where(there, 0.2 + 4 * layer("refine", "RGB"), 0))),
+        ("N", np.rint(255 * np.where(there, 0.5 + 0.5 * layer("N", "XYZ"), 0)).astype(np.uint8)),
+        ("uv", np.rint(255 * np.clip(np.where(there, uv, 0), 0, 1)).astype(np.uint8)),
+        ("depth.Z", display_rgb8(gray(np.where(matte > 0, np.clip((far - depth) / (far - near), 0, 1), 0)))),
+        ("conf", display_rgb8(gray(planes["conf.Y"]))),
+    ]
+    pictures, below = [p[window] for _, p in shown], [text for text, _ in shown]
+    return [pictures[:6], pictures[6:]], [below[:6], below[6:]]
+
+
 def main() -> None:
     demo = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
     portraits = {p.key: packaged(p.package, p.member) for p in (COLLINS, HOPPER)}
@@ -80,6 +121,19 @@ def main() -> None:
                 senses.append(passes_of(performance, plate, plate_key.capitalize()))
                 if plate_key == "hopper":
                     save("faces_sheet.jpg", faces_sheet(performance, plate, 8), demo / result)
+        exr = Path(folder) / "passes"
+        cast = [
+            "--cast",
+            f"main={demo / 'collins.persona'}",
+            "-o",
+            str(Path(folder) / "hopper.png"),
+            "--passes",
+            str(exr),
+        ]
+        waiver = ["--no-visible-label", "--reason", "picture of the passes"]
+        subprocess.run(["digidouble", "swap", str(portraits["hopper"]), *cast, *waiver], check=True)
+        layers, texts = layers_of_exr(exr / "hopper.0000.exr")
+        save("exr_layers.jpg", contact_sheet(layers, texts, None, 180), demo / "hopper_as_collins.png")
     pictures, below, above = (list(part) for part in zip(*senses, strict=True))
     save("passes.jpg", contact_sheet(pictures, below, above, 220), demo / "hopper_as_collins.png")
     captions = [["plate", "double", "its eyes", "double's", "its mouth", "double's"]] * 2

@@ -8,18 +8,20 @@ plate ──footage──► Shot ──performance──► Performance ──�
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
+from jaxtyping import Float32
 
-from digidouble.composite import composite, hold_out
+from digidouble.composite import composite, composite_linear, farthest_first, hold_out, matte_of
 from digidouble.errors import CastingError
 from digidouble.refine import add_grain, match_sharpness, motion_blur
-from digidouble.render import LookSettings, PreparedCast, draw, layer_roi, place, plan_cast
+from digidouble.render import LookSettings, PreparedCast, draw, draw_with_surface, layer_roi, place, plan_cast
 from digidouble.schema.clock import StageClock
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Frame
-from digidouble.schema.layers import Layer
+from digidouble.schema.layers import FacePasses, FramePasses, Layer, Surface
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 
@@ -56,9 +58,39 @@ def prepare(
 
 def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None) -> tuple[Frame, list[Layer]]:
     """One finished frame and its layers: a pure function of (casts, frame). `clock` learns where the time went."""
+    out, faces = _rendered(casts, frame, clock, with_surface=False)
+    return out, [face.layer for face in faces]
+
+
+def render_passes(
+    casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None
+) -> tuple[Frame, list[Layer], FramePasses]:
+    """The frame and layers of `render_frame`, bit for bit, and the passes they were made from."""
+    out, faces = _rendered(casts, frame, clock, with_surface=True)
+    layers = [face.layer for face in faces]
+    near = {id(layer): n for n, layer in enumerate(farthest_first(layers))}
+    passes = [
+        FacePasses(replace(f.layer, alpha=matte_of(f.layer)), f.core, f.surface, f.points_px)
+        for f in sorted(faces, key=lambda f: -near[id(f.layer)])
+        if f.surface is not None
+    ]
+    return out, layers, FramePasses(frame.index, composite_linear(frame, layers), tuple(passes))
+
+
+@dataclass(frozen=True)
+class _Face:
+    layer: Layer
+    core: Float32[np.ndarray, "h w"]
+    surface: Surface | None
+    points_px: Float32[np.ndarray, "478 3"]
+
+
+def _rendered(
+    casts: list[PreparedCast], frame: Frame, clock: StageClock | None, with_surface: bool
+) -> tuple[Frame, list[_Face]]:
     clock = clock or StageClock()
     clock.start()
-    layers: list[Layer] = []
+    faces: list[_Face] = []
     plates = {}
     for cast in casts:
         track = cast.plan.track
@@ -73,7 +105,11 @@ def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | No
         clock.lap("place")
         plate = linear_from_frame(frame, roi)
         clock.lap("convert")
-        layer = draw(cast, frame.index, plate, roi, points)
+        surface = None
+        if with_surface:
+            layer, surface = draw_with_surface(cast, frame.index, plate, roi, points)
+        else:
+            layer = draw(cast, frame.index, plate, roi, points)
         clock.lap("draw")
         sharp = float(track.sharpness[row]) if cast.look.detail_match else 0.0
         if cast.look.motion_blur:
@@ -83,8 +119,9 @@ def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | No
         if cast.look.grain:
             layer = add_grain(layer, float(track.grain[row]), (frame.index, track.track_id))
         clock.lap("refine")
-        layers.append(hold_out(layer, track.sample(frame.index), shown, plate))
+        held = hold_out(layer, track.sample(frame.index), shown, plate)
+        faces.append(_Face(held, layer.alpha, surface, points))
         plates[track.track_id] = plate
-    out = composite(frame, layers, plates)
+    out = composite(frame, [face.layer for face in faces], plates)
     clock.lap("composite")
-    return out, layers
+    return out, faces

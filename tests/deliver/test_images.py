@@ -15,11 +15,11 @@ from PIL import Image
 
 from digidouble.deliver.exr import ExrInfo, ExrLayer, write_exr
 from digidouble.deliver.images import SequenceName, tiff_bytes
-from digidouble.deliver.timecode import Timecode, timecode_at
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import OutputError, SettingsError
 from digidouble.schema.frame import ColourTags, PixelLayout
 from digidouble.schema.time import FrameRate
+from digidouble.schema.timecode import Timecode, timecode_at
 
 RGBA8 = PixelLayout("rgba", "rgb", 8, has_alpha=True)
 RGB16 = PixelLayout("rgb48le", "rgb", 16)
@@ -123,8 +123,8 @@ def test_exr_from_linear_light_keeps_the_values(tmp_path):
     for frame in frames:
         with OpenEXR.File(str(tmp_path / f"o.{5 + frame.index:04d}.exr")) as exr:
             rgb, head = exr.channels()["RGB"].pixels.copy(), dict(exr.header())
-        assert rgb.dtype == np.float16
-        np.testing.assert_array_equal(rgb, frame.planes[0].astype(np.float16))
+        assert rgb.dtype == np.float32  # as deep as the plate
+        np.testing.assert_array_equal(rgb, frame.planes[0])
         assert head["framesPerSecond"] == RATE.fps
         assert head["chromaticities"] == pytest.approx((0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329))
         assert head["compression"] == OpenEXR.ZIP_COMPRESSION

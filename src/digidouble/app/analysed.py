@@ -73,6 +73,12 @@ def plate_of(
             f"{where}: was made from another plate than {found.path}: expected {_brief(known)}, got {_brief(found)}. "
             "Name the right plate with --plate, or analyse this one: digidouble perform"
         )
+    if found.colour.space != known.colour.space:
+        footage.close()
+        raise AssetError(
+            f"{where}: was analysed with the plate in {known.colour.space or 'its own colours'}, not in "
+            f"{found.colour.space or 'its own colours'}: give the same --ocio and --ocio-plate, or analyse it again"
+        )
     return footage
 
 

@@ -16,7 +16,9 @@ from digidouble.footage import Footage, FootageSettings
 from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.schema.performance import Performance
 
-FOOTAGE = Options(FootageSettings, ("rate_policy", "sequence_rate", "allow_damaged"), "Reading the plate")
+FOOTAGE = Options(
+    FootageSettings, ("rate_policy", "sequence_rate", "allow_damaged", "ocio", "ocio_plate"), "Reading the plate"
+)
 ANALYSIS = Options(
     PerformSettings,
     (

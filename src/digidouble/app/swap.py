@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -23,6 +23,7 @@ from digidouble.deliver.writer import open_writer
 from digidouble.errors import SettingsError
 from digidouble.farm import RenderResult, RenderSettings, left_out, render_shot
 from digidouble.footage import Footage, FootageSettings
+from digidouble.footage.edit import is_edit
 from digidouble.performance import PerformSettings, load_performance
 from digidouble.persona import load_persona
 from digidouble.render import LookSettings
@@ -31,7 +32,10 @@ from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
 
 RENDER = Options(
-    RenderSettings, ("quality", "frame_range", "workers", "purpose", "samples"), "Rendering", {"frame_range": "--range"}
+    RenderSettings,
+    ("quality", "frame_range", "workers", "purpose", "samples", "passes", "passes_format"),
+    "Rendering",
+    {"frame_range": "--range"},
 )
 LOOK = Options(LookSettings, ("keep_tone", "wrinkles", "detail_match", "grain", "motion_blur"), "Look")
 DELIVERY = Options(
@@ -42,7 +46,7 @@ DELIVERY = Options(
 )
 
 CAST_HELP = "Who stands in for whom; may be repeated. TRACK is an id (see: digidouble faces), main, or all."
-OUT_HELP = "The suffix picks the format: .mp4 .mov .mkv, .png .jpg .tif .exr, or a sequence double.####.exr."
+OUT_HELP = "The suffix picks the format: .mp4 .mov .mkv, .png .jpg .tif .exr, or a sequence double.####.exr. For an edit, with {shot} in it: out/{shot}.mov."
 
 
 def add_to(app: typer.Typer) -> None:
@@ -65,7 +69,7 @@ class Plate:
 
 def swap(
     show: Show,
-    plate: Annotated[Path, typer.Argument(metavar="PLATE|X.perf", help="A movie, a picture, a sequence (plate.####.exr), or its analysis.")],
+    plate: Annotated[Path, typer.Argument(metavar="PLATE|X.perf|EDIT", help="A movie, a picture, a sequence (plate.####.exr), its analysis, or an edit.")],
     cast: Annotated[list[str], typer.Option("--cast", metavar="TRACK=X.persona", help=CAST_HELP)],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help=OUT_HELP)],
     render: RenderSettings,
@@ -74,6 +78,8 @@ def swap(
     footage: FootageSettings,
     plate_at: Annotated[Path | None, typer.Option("--plate", help="Where the plate of X.perf is now, if it was moved.")] = None,
     report: Annotated[bool, typer.Option("--report/--no-report", help="Write OUT's report.html: contact sheet, curves, timings, labels, consent.")] = True,
+    media: Annotated[Path | None, typer.Option("--media", help="Where the media of an edit are, if not where it says.", rich_help_panel="Edits")] = None,
+    handles: Annotated[int, typer.Option("--handles", min=0, max=1000, help="Frames rendered around each shot of an edit.", rich_help_panel="Edits")] = 8,
     profile: Annotated[bool, typer.Option("--profile", help="Print the time spent in each stage.")] = False,
 ) -> None:  # fmt: skip
     """Put doubles on a plate: identity from the personas; expression, gaze, light and camera from the plate.
@@ -89,14 +95,16 @@ def swap(
         show.warn(note)
     delivery = replace(delivery, quality=render.quality, consent_ids=tuple(consent_id(p) for p in loaded.values()))
     render = replace(render, look=look)
-    with _ready(plate, plate_at, out, render, delivery, footage, show) as ready, show.progress("rendering") as progress:
-        result = render_shot(ready.footage, ready.performance, casting, out, render, delivery, progress)
-    for warning in result.delivered.warnings:
-        show.warn(warning)
-    page = report_path(out) if report else None
-    if page is not None:
-        facts = {"Analysis": _analysis_text(ready.analysis), "Quality": render.quality, "Look": str(look)}
-        write_report(page, quality_report(result, ready.performance, casting, facts, tuple(ready.footage.warnings)))
+    if is_edit(plate):
+        from digidouble.app.edit import swap_edit
+
+        if plate_at is not None:
+            raise typer.BadParameter("goes with an X.perf; an edit names its media (--media)", param_hint="--plate")
+        swap_edit(show, Edit(plate, media, handles), out, Job(casting, render, delivery, footage, report))
+        return
+    if media is not None:
+        raise typer.BadParameter("goes with an edit (.edl, .otio)", param_hint="--media")
+    result, ready, page = swap_one(show, plate, plate_at, out, Job(casting, render, delivery, footage, report))
     if profile:
         show_profile(show, result, ready.analysis)
     speed = result.frames / result.wall_s
@@ -105,8 +113,48 @@ def swap(
         _record(result, ready, page),
         f"{out}: {result.frames} frame(s) in {result.wall_s:.1f} s ({speed:.1f} frames/s), {megabytes:.1f} MB",
         *([f"{page}: report"] if page else []),
+        *([f"{render.passes}: passes of {result.passes.frame_count} frame(s)"] if result.passes else []),
         f"{result.delivered.log}: delivery log",
     )
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is done to a plate, whichever it is."""
+
+    casting: Mapping[str, Persona]
+    render: RenderSettings
+    delivery: DeliverySettings
+    footage: FootageSettings
+    report: bool = True
+
+
+@dataclass(frozen=True)
+class Edit:
+    """An edit instead of a plate: the file, where its media are, and how many frames more are rendered around each shot."""
+
+    path: Path
+    media: Path | None
+    handles: int
+
+
+def swap_one(
+    show: Show, plate: Path, plate_at: Path | None, out: Path, job: Job
+) -> tuple[RenderResult, Plate, Path | None]:
+    """Analyse and render one plate. Returns the result, the plate, and its report."""
+    render, delivery = job.render, job.delivery
+    with (
+        _ready(plate, plate_at, out, render, delivery, job.footage, show) as ready,
+        show.progress("rendering") as progress,
+    ):
+        result = render_shot(ready.footage, ready.performance, job.casting, out, render, delivery, progress)
+    for warning in result.delivered.warnings:
+        show.warn(warning)
+    page = report_path(out) if job.report else None
+    if page is not None:
+        facts = {"Analysis": _analysis_text(ready.analysis), "Quality": render.quality, "Look": str(render.look)}
+        write_report(page, quality_report(result, ready.performance, job.casting, facts, tuple(ready.footage.warnings)))
+    return result, ready, page
 
 
 def cast_files(cast: list[str]) -> dict[str, Path]:
@@ -213,6 +261,7 @@ def _record(result: RenderResult, ready: Plate, page: Path | None) -> dict[str, 
         "tracks": track_records(ready.performance),
         "cast": list(result.tracks),
         "encoding": delivered.encoding,
+        "passes": [f.path for f in result.passes.files] if result.passes else [],
         "visible_label_frames": delivered.visible_label_frames,
         "source_type": delivered.labels.source_type,
     }

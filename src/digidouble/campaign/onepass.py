@@ -187,7 +187,7 @@ def _deliver(
     fps = float(performance.shot.rate.fps)
     seconds = (plate_frame.index - frames.start) / fps
     first = plate_frame.index == frames.start
-    faces = faces_in(performance, plate_frame) if first else []
+    faces = faces_in(performance, plate_frame.index) if first else []
     middle = plate_frame.index == (frames.start + frames.end_exclusive - 1) // 2
 
     def put(outcome: Outcome) -> None:

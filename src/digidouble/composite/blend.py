@@ -65,17 +65,35 @@ def guided(
 def composite(frame: Frame, layers: list[Layer], plate_linear: dict[int, Float32[np.ndarray, "h w 3"]]) -> Frame:
     """Blend layers, farthest first. `plate_linear`: the plate in each layer's region, by track id (already converted)."""
     out = frame
-    for n, layer in enumerate(
-        sorted(
-            layers,
-            key=lambda k: (
-                -float(np.median(k.depth_px[np.isfinite(k.depth_px)])) if np.isfinite(k.depth_px).any() else 0.0
-            ),
-        )
-    ):
-        alpha = np.where(layer.alpha >= SMALLEST_ALPHA, layer.alpha, 0).astype(np.float32)
+    for n, layer in enumerate(farthest_first(layers)):
+        alpha = matte_of(layer)
         if not alpha.any():
             continue
         under = plate_linear[layer.track_id] if n == 0 else linear_from_frame(out, layer.roi)
         out = frame_with(out, layer.roi, under + alpha[..., None] * (layer.rgb - under), alpha)
     return out
+
+
+def composite_linear(frame: Frame, layers: list[Layer]) -> Float32[np.ndarray, "h w 3"]:
+    """The same blend in scene-linear light, never rounded to the plate's codes."""
+    w, h = frame.size_wh
+    out = linear_from_frame(frame, Roi(0, 0, w, h))
+    for layer in farthest_first(layers):
+        part = out[layer.roi.y0 : layer.roi.y1, layer.roi.x0 : layer.roi.x1]
+        part += matte_of(layer)[..., None] * (layer.rgb - part)
+    return out
+
+
+def farthest_first(layers: list[Layer]) -> list[Layer]:
+    """In the order in which they are blended."""
+
+    def depth(layer: Layer) -> float:
+        known = layer.depth_px[np.isfinite(layer.depth_px)]
+        return -float(np.median(known)) if len(known) else 0.0
+
+    return sorted(layers, key=depth)
+
+
+def matte_of(layer: Layer) -> Float32[np.ndarray, "h w"]:
+    """The coverage that is blended: alpha, without what could not change a sample."""
+    return np.where(layer.alpha >= SMALLEST_ALPHA, layer.alpha, 0).astype(np.float32)

@@ -8,7 +8,7 @@ does). Compression is ZIP: lossless, and fast to read by scanline.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Float
 
 from digidouble.deliver.labels import IPTC_SOURCE_TYPES, Labels
-from digidouble.deliver.timecode import Timecode
 from digidouble.errors import OutputError, SettingsError
 from digidouble.schema.time import FrameRate
+from digidouble.schema.timecode import Timecode
 
 HALF_MAX = 65504.0
 
@@ -59,14 +59,15 @@ class ExrLayer:
 
 @dataclass(frozen=True)
 class ExrInfo:
-    """Header attributes. `primaries` is an H.273 code; an unknown one writes BT.709 chromaticities."""
+    """Header attributes. `primaries` is an H.273 code; an unknown one writes BT.709 chromaticities, None writes none. `more`: text attributes."""
 
     rate: FrameRate | None = None
     timecode: Timecode | None = None
-    primaries: int = 1
+    primaries: int | None = 1
     labels: Labels | None = None
     comments: str = ""
     owner: str = field(default="")
+    more: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_exr(path: Path, layers: Sequence[ExrLayer], info: ExrInfo) -> None:
@@ -98,8 +99,10 @@ def write_exr(path: Path, layers: Sequence[ExrLayer], info: ExrInfo) -> None:
 def _samples(plane: Float[np.ndarray, "h w"], full_float: bool) -> Float[np.ndarray, "h w"]:
     if full_float:
         return np.ascontiguousarray(plane, np.float32)
-    # clipped first: a specular beyond half's range would become infinity and poison every filter after it
-    return np.ascontiguousarray(np.clip(plane, -HALF_MAX, HALF_MAX).astype(np.float16))
+    # clipped first: a specular beyond half's range would become infinity and poison every filter after it. Infinities and what is
+    # no number are the plate's own, and stay.
+    bounded = np.where(np.isinf(plane), plane, np.clip(plane, -HALF_MAX, HALF_MAX))
+    return np.ascontiguousarray(bounded.astype(np.float16))
 
 
 def _header(info: ExrInfo) -> dict[str, object]:
@@ -108,8 +111,9 @@ def _header(info: ExrInfo) -> dict[str, object]:
     header: dict[str, object] = {
         "compression": OpenEXR.ZIP_COMPRESSION,
         "type": OpenEXR.scanlineimage,
-        "chromaticities": _XY_FROM_PRIMARIES.get(info.primaries, _XY_FROM_PRIMARIES[1]),
     }
+    if info.primaries is not None:
+        header["chromaticities"] = _XY_FROM_PRIMARIES.get(info.primaries, _XY_FROM_PRIMARIES[1])
     if info.rate is not None:
         header["framesPerSecond"] = info.rate.fps  # a Fraction: OpenEXR's own Rational is refused here (3.5)
     if info.timecode is not None:
@@ -123,4 +127,4 @@ def _header(info: ExrInfo) -> dict[str, object]:
     for key, text in (("comments", info.comments), ("owner", info.owner)):
         if text:
             header[key] = text
-    return header
+    return header | dict(info.more)

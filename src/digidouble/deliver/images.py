@@ -18,17 +18,18 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Float, UInt8, UInt16
 
 from digidouble.deliver.exr import ExrInfo, ExrLayer, write_exr
 from digidouble.deliver.labels import Labels, label_png, xmp_packet
 from digidouble.deliver.partial import output_errors, partial_path
 from digidouble.deliver.samples import encoded_tags, signal_codes
 from digidouble.deliver.settings import DeliverySettings
-from digidouble.deliver.timecode import timecode_at
 from digidouble.errors import OutputError, SettingsError
+from digidouble.schema.colour import space_of
 from digidouble.schema.frame import Frame, Roi
 from digidouble.schema.shot import Shot
+from digidouble.schema.timecode import timecode_at
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".exr")
 _FIELD = re.compile(r"#+|%(?:0\d+)?d")
@@ -79,6 +80,7 @@ class ImageSink:
         self._pairs: list[tuple[Path, Path]] = []
         self.encoding = _encoding_name(self._suffix, shot)
         self.warnings: list[str] = []
+        self.wants_matte = False
         if self._suffix in _EIGHT_BIT and (shot.layout.is_float or shot.layout.bits > 8):
             self.warnings.append(f"{self._suffix} holds 8 bits; the plate is deeper (PNG, TIFF and EXR keep it)")
         if shot.layout.has_alpha and self._suffix in (".jpg", ".jpeg"):
@@ -91,8 +93,8 @@ class ImageSink:
             else:
                 self._partial.touch(exist_ok=False)
 
-    def put(self, frame: Frame) -> None:
-        """Write one frame under its partial name."""
+    def put(self, frame: Frame, matte: Float[np.ndarray, "h w"] | None = None) -> None:
+        """Write one frame under its partial name. Pictures hold no matte: the passes do."""
         if self._sequence is None:
             target, final = self._partial, self._out
             if self._pairs:
@@ -122,7 +124,16 @@ class ImageSink:
         shot = self._shot
         timecode = timecode_at(shot.timecode, shot.rate, frame.index) if shot.timecode else None
         moving = shot.kind != "image"
-        return ExrInfo(shot.rate if moving else None, timecode, encoded_tags(shot).primaries, self._labels)
+        primaries, more = exr_colour(shot, own_samples=shot.layout.is_float)
+        return ExrInfo(shot.rate if moving else None, timecode, primaries, self._labels, more=more)
+
+
+def exr_colour(shot: Shot, own_samples: bool) -> tuple[int | None, dict[str, str]]:
+    """(primaries, header attributes) of an EXR: chromaticities for plates that have them, the space's name for those of a config."""
+    if not shot.colour.space:
+        return encoded_tags(shot).primaries, {}
+    space = space_of(shot.colour)
+    return None, {"colorSpace": space.space if own_samples else space.working}
 
 
 def encoded_cicp(shot: Shot) -> bytes:
@@ -173,7 +184,7 @@ def tiff_bytes(codes: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"], 
 def _encoding_name(suffix: str, shot: Shot) -> str:
     name = {"jpeg": "jpg", "tiff": "tif"}.get(suffix[1:], suffix[1:])
     if name == "exr":
-        return "exr half"
+        return "exr float" if shot.layout.is_float and shot.layout.bits > 16 else "exr half"
     return f"{name} {8 if suffix in _EIGHT_BIT or (shot.layout.bits == 8 and not shot.layout.is_float) else 16}-bit"
 
 
@@ -181,6 +192,14 @@ def _linear_layer(frame: Frame) -> ExrLayer:
     from digidouble.schema.colour import linear_from_frame
 
     w, h = frame.size_wh
+    deep = frame.layout.is_float and frame.layout.bits > 16
+    if frame.layout.is_float and (
+        frame.colour.transfer in (2, 8) or frame.colour.space
+    ):  # an EXR's own samples, bit for bit
+        plane = frame.planes[0]
+        names = {1: ("Y",), 3: ("R", "G", "B"), 4: ("R", "G", "B", "A")}
+        plane = plane[..., None] if plane.ndim == 2 else plane
+        return ExrLayer("", names[plane.shape[2]], plane, full_float=deep)
     pixels = linear_from_frame(frame, Roi(0, 0, w, h))
     if not frame.layout.has_alpha:
         return ExrLayer("", ("R", "G", "B"), pixels)
@@ -197,13 +216,22 @@ def _encoded(frame: Frame, suffix: str, cicp: bytes, labels: Labels) -> bytes:
     codes = signal_codes(frame)
     if suffix in (".tif", ".tiff"):
         return tiff_bytes(codes, xmp_packet(labels, with_aigc=True))
+    return png_bytes(codes, labels, ((b"cICP", cicp),))
+
+
+def png_bytes(
+    codes: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
+    labels: Labels,
+    extra: tuple[tuple[bytes, bytes], ...] = (),
+) -> bytes:
+    """A labelled PNG of gray, RGB or RGBA codes, with `extra` chunks."""
     import cv2
 
-    order = (2, 1, 0, 3)[: codes.shape[2]]
+    order = (2, 1, 0, 3)[: codes.shape[2]] if codes.shape[2] > 1 else (0,)
     ok, data = cv2.imencode(".png", np.ascontiguousarray(codes[..., order]), [cv2.IMWRITE_PNG_COMPRESSION, 4])
     if not ok:
-        raise OutputError(f"{frame!r}: the PNG encoder refused {codes.shape} {codes.dtype}")
-    return label_png(data.tobytes(), labels, extra=((b"cICP", cicp),))
+        raise OutputError(f"the PNG encoder refused {codes.shape} {codes.dtype}")
+    return label_png(data.tobytes(), labels, extra=extra)
 
 
 def _eight_bit(frame: Frame, suffix: str, xmp: bytes) -> bytes:

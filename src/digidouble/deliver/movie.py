@@ -10,6 +10,9 @@ Codec chosen by `codec="auto"`:
     .mp4     PQ or HLG                                    H.265 (players take HDR in nothing else)
     .mp4     else                                         H.264 in the plate's own depth
 
+ProRes 4444 of a plate without alpha holds the doubles' matte in its alpha: the picture is the finished frame, not multiplied.
+HDR static metadata (mastering display, content light level) of a PQ plate goes into H.265.
+
 Samples are converted only when the codec cannot hold them; then range, chroma resolution or depth change, never size.
 """
 
@@ -20,15 +23,19 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from jaxtyping import Float
+
 from digidouble.deliver.audio import AudioCopy
+from digidouble.deliver.hdr import static_hdr
 from digidouble.deliver.labels import Labels, append_xmp_box, metadata_keys
 from digidouble.deliver.partial import output_errors, partial_path
-from digidouble.deliver.samples import encoded_if_linear, encoded_tags, native_format, video_frame
+from digidouble.deliver.samples import encoded_if_linear, encoded_tags, native_format, put_alpha, video_frame
 from digidouble.deliver.settings import Codec, DeliverySettings
-from digidouble.deliver.timecode import timecode_at
 from digidouble.errors import MediaError, OutputError, SettingsError
 from digidouble.schema.frame import ColourTags, Frame, PixelLayout
 from digidouble.schema.shot import Shot
+from digidouble.schema.timecode import timecode_at
 
 if TYPE_CHECKING:
     import av
@@ -37,7 +44,7 @@ if TYPE_CHECKING:
 MOVIE_SUFFIXES = (".mp4", ".mov", ".mkv")
 _CODECS_IN: dict[str, tuple[Codec, ...]] = {
     ".mp4": ("h264", "h265"),
-    ".mov": ("h264", "h265", "prores422hq", "prores4444", "dnxhr"),
+    ".mov": ("h264", "h265", "prores422hq", "prores4444", "dnxhr", "dnxhr444"),
     ".mkv": ("h264", "h265", "prores422hq", "prores4444", "ffv1"),
 }
 _ENCODERS = {
@@ -46,6 +53,7 @@ _ENCODERS = {
     "prores422hq": "prores_ks",
     "prores4444": "prores_ks",
     "dnxhr": "dnxhd",
+    "dnxhr444": "dnxhd",
     "ffv1": "ffv1",
 }
 _PRESETS = {"draft": ("veryfast", 16), "standard": ("fast", 15), "final": ("slow", 12)}
@@ -108,12 +116,13 @@ class MovieSink:
     """One movie under construction."""
 
     def __init__(self, out: Path, shot: Shot, settings: DeliverySettings, labels: Labels) -> None:
-        self._out, self._labels, self._rate = out, labels, shot.rate
+        self._out, self._labels, self._rate, self._size_wh = out, labels, shot.rate, shot.size_wh
         self._plan = plan_encoding(out.suffix.lower(), shot, settings)
         self._partial = partial_path(out)
         self._audio: AudioCopy | None = None
         self._container: OutputContainer | None = None
-        self._count = 0
+        self._count, self._timecode = 0, ""
+        self.wants_matte = self._plan.codec == "prores4444" and not shot.layout.has_alpha
         self.encoding = f"{self._plan.encoder} {self._plan.pix_fmt}"
         self.warnings = list(self._plan.warnings)
         try:
@@ -123,10 +132,12 @@ class MovieSink:
             self.discard()
             raise
 
-    def put(self, frame: Frame) -> None:
-        """Encode one frame; the first is shown at time 0."""
+    def put(self, frame: Frame, matte: Float[np.ndarray, "h w"] | None = None) -> None:
+        """Encode one frame; the first is shown at time 0. `matte`: 0..1, for the alpha; none is a frame without a double."""
         with output_errors(self._out):
             picture = _converted(video_frame(encoded_if_linear(frame)), self._plan)
+            if self.wants_matte:
+                put_alpha(picture, matte)
             picture.pts, picture.time_base = self._count, 1 / self._rate.fps
             self._mux(picture)
             self._count += 1
@@ -168,7 +179,10 @@ class MovieSink:
         self._partial.touch(exist_ok=False)
         container = self._container = av.open(str(self._partial), "w", options=options)
         container.metadata.update(metadata_keys(self._labels, suffix))
-        stream = container.add_stream(self._plan.encoder, rate=shot.rate.fps, options=self._plan.options)
+        options = dict(self._plan.options)
+        if self._plan.codec == "h265" and shot.kind == "movie" and shot.colour.transfer == _PQ:
+            options["x265-params"] += static_hdr(Path(shot.path)).x265
+        stream = container.add_stream(self._plan.encoder, rate=shot.rate.fps, options=options)
         assert isinstance(stream, av.VideoStream)
         self._stream = stream
         context = stream.codec_context
@@ -182,7 +196,8 @@ class MovieSink:
             context.codec_tag = "hvc1"  # Apple's players refuse hev1
         if shot.timecode:
             start = settings.frame_range.start if settings.frame_range else 0
-            stream.metadata["timecode"] = str(timecode_at(shot.timecode, shot.rate, start))
+            self._timecode = str(timecode_at(shot.timecode, shot.rate, start))
+            stream.metadata["timecode"] = self._timecode
         if settings.audio and shot.has_audio and shot.kind == "movie":
             self._open_audio(shot, settings, container)
         container.start_encoding()
@@ -200,7 +215,10 @@ class MovieSink:
     def _mux(self, picture: av.VideoFrame | None) -> None:
         if self._container is None:
             raise OutputError(f"{self._out}: the movie is closed already")
-        self._container.mux(self._stream.encode(picture))
+        packets = self._stream.encode(picture)
+        if self._plan.encoder == "dnxhd":
+            packets = [_with_colour_volume(packet, self._plan.colour.matrix) for packet in packets]
+        self._container.mux(packets)
 
     def _close(self) -> None:
         audio, container = self._audio, self._container
@@ -213,20 +231,43 @@ class MovieSink:
                 audio.close()
 
     def _check(self) -> None:
-        """Read the header back: a muxer that drops a rate or a colour tag does so in silence."""
+        """Read header and first frame back: a muxer that drops a rate or a colour tag does so in silence."""
         import av
+        from av.error import FFmpegError
 
         with av.open(str(self._partial)) as movie:
             stream = movie.streams.video[0]
             context = stream.codec_context
             rate = stream.average_rate
             got = (context.color_primaries, context.color_trc, context.colorspace)
+            timecode = stream.metadata.get("timecode", stream.metadata.get("TIMECODE", ""))  # Matroska shouts
+            try:
+                first = next(movie.decode(video=0), None)
+            except FFmpegError as error:
+                raise OutputError(f"{self._out}: the encoder's first frame does not decode: {error}") from error
+        if first is None or (first.width, first.height) != self._size_wh:
+            raise OutputError(f"{self._out}: the first frame reads back as {first}, expected {self._size_wh}")
+        if self._timecode and timecode != self._timecode:
+            self.warnings.append(f"the start timecode reads back as {timecode or 'none'}, not {self._timecode}")
         colour = self._plan.colour
+        if first.colorspace not in (colour.matrix, 2):
+            self.warnings.append(f"the frames' own matrix reads back as {first.colorspace}, not {colour.matrix}")
         if self._count > 1 and rate != self._rate.fps:
             self.warnings.append(f"the container stores {rate} frames/s where the shot has {self._rate}")
         if got != (colour.primaries, colour.transfer, colour.matrix):
             wanted = f"{colour.primaries}/{colour.transfer}/{colour.matrix}"
             self.warnings.append(f"the file's colour tags read back as {'/'.join(map(str, got))}, not {wanted}")
+
+
+def _with_colour_volume(packet: av.Packet, matrix: int) -> av.Packet:
+    """A DNxHR packet whose header names the matrix (SMPTE ST 2019-1, byte 0x2C, bits 1 and 2): FFmpeg's encoder leaves BT.709 there,
+    and its decoder believes that more than the container."""
+    code = {1: 0, 9: 1, 10: 2}.get(matrix, 3)
+    data = bytearray(bytes(packet))
+    if len(data) > 0x2C and code:
+        data[0x2C] = data[0x2C] & ~0b110 | code << 1
+        packet.update(bytes(data))
+    return packet
 
 
 def _converted(picture: av.VideoFrame, plan: Encoding) -> av.VideoFrame:
@@ -255,7 +296,9 @@ def _pixel_format(codec: Codec, layout: PixelLayout, size_wh: tuple[int, int]) -
     if codec == "prores422hq":
         return "yuv422p10le"
     if codec == "prores4444":
-        return "yuva444p10le" if layout.has_alpha else "yuv444p10le"
+        return "yuva444p10le"
+    if codec == "dnxhr444":
+        return "yuv444p10le"
     if codec == "dnxhr":
         return "yuv422p10le" if layout.bits > 8 else "yuv422p"
     if codec == "ffv1":
@@ -286,6 +329,8 @@ def _options(codec: Codec, pix_fmt: str, settings: DeliverySettings) -> dict[str
         return {"preset": preset, "crf": crf, "x265-params": f"log-level=error:pools={settings.threads}"}
     if codec == "ffv1":
         return {"level": "3", "g": "1", "slicecrc": "1"}
+    if codec == "dnxhr444":
+        return {"profile": "dnxhr_444"}
     if codec == "dnxhr":
         return {"profile": "dnxhr_hqx" if _depth(pix_fmt) > 8 else "dnxhr_hq"}
     profile = "4" if codec == "prores4444" else "3"
@@ -299,5 +344,5 @@ def _tags(codec: Codec, pix_fmt: str, shot: Shot) -> ColourTags:
     if shot.layout.kind != "yuv":
         gray_kept = pix_fmt.startswith("gray")
         return replace(encoded_tags(shot), matrix=1, full_range=gray_kept and shot.colour.full_range)
-    limited_only = codec in ("prores422hq", "prores4444", "dnxhr")
+    limited_only = codec in ("prores422hq", "prores4444", "dnxhr", "dnxhr444")
     return replace(shot.colour, full_range=shot.colour.full_range and not limited_only)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Float, UInt8, UInt16
 
 from digidouble.errors import OutputError
 from digidouble.schema.frame import ColourTags, Frame, PixelLayout, Roi
@@ -72,6 +72,16 @@ def video_frame(frame: Frame) -> av.VideoFrame:
     return picture
 
 
+def put_alpha(picture: av.VideoFrame, matte: Float[np.ndarray, "h w"] | None) -> None:
+    """Write a matte (0..1; None: nothing anywhere) into the alpha of a planar FFmpeg frame, at that plane's own depth."""
+    component = picture.format.components[-1]
+    plane = picture.planes[-1]
+    dtype = np.uint8 if component.bits <= 8 else np.uint16
+    rows = np.frombuffer(memoryview(plane), dtype).reshape(-1, plane.line_size // np.dtype(dtype).itemsize)
+    codes = 0 if matte is None else np.rint(np.clip(matte, 0, 1) * ((1 << component.bits) - 1))
+    rows[: picture.height, : picture.width] = codes
+
+
 def encoded_tags(shot: Shot) -> ColourTags:
     """The tags of a shot's signal: its own, sRGB for RGB that does not say, and for light that has to be encoded."""
     from digidouble.schema.colour import resolved
@@ -97,13 +107,18 @@ def signal_codes(frame: Frame) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray
     8- and 16-bit RGB passes as it is, bit for bit. Y'CbCr is converted by the matrix of its tags and keeps its transfer
     curve. Float that is tagged linear gets the sRGB curve. Alpha, where there is one, is the last channel.
     """
-    from digidouble.schema.colour import linear_from_frame, resolved
+    from digidouble.schema.colour import as_signal, linear_from_frame, resolved
     from digidouble.schema.transfer import encode
 
     layout, (w, h) = frame.layout, frame.size_wh
     dtype, top = (np.uint8, 255) if layout.bits == 8 and not layout.is_float else (np.uint16, 65535)
     if layout.kind == "rgb" and not layout.is_float:
         return _widened(frame.planes[0], layout.bits, dtype)
+    if frame.colour.space:  # the plate's own signal, whatever it is
+        frame = as_signal(frame)
+        signal = linear_from_frame(frame, Roi(0, 0, w, h))
+        codes = np.rint(np.clip(signal, 0.0, 1.0) * top).astype(dtype)
+        return np.dstack([codes, _widened(frame.planes[-1], layout.bits, dtype)]) if layout.has_alpha else codes
     curve = resolved(frame.colour, layout, frame.size_wh).transfer
     linear = linear_from_frame(frame, Roi(0, 0, w, h))
     signal = encode(np.clip(linear, 0.0, None), SRGB if curve == LINEAR else curve)

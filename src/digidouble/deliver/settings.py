@@ -14,7 +14,7 @@ from digidouble.errors import SettingsError
 from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange
 
-Codec = Literal["auto", "h264", "h265", "prores422hq", "prores4444", "dnxhr", "ffv1"]
+Codec = Literal["auto", "h264", "h265", "prores422hq", "prores4444", "dnxhr", "dnxhr444", "ffv1"]
 Quality = Literal["draft", "standard", "final"]
 
 
@@ -23,7 +23,8 @@ class DeliverySettings:
     """Choices for one output.
 
     Attributes:
-        codec: "auto" follows the suffix, see `movie.choose_codec`. Pictures ignore it.
+        codec: "auto" follows the suffix, see `movie.choose_codec`. Pictures ignore it. "prores4444" holds the double's matte
+            in its alpha unless the plate brings an alpha of its own.
         quality: "draft" encodes fast; "standard" and "final" compress better; "final" makes a .mov ProRes.
         crf: constant rate factor of H.264/H.265, 0..51; None takes the quality's own.
         threads: encoder threads.

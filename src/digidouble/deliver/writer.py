@@ -20,6 +20,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float
+
 from digidouble.deliver.images import IMAGE_SUFFIXES, ImageSink
 from digidouble.deliver.labels import Labels, read_labels
 from digidouble.deliver.log import append_log, delivery_record, log_path
@@ -38,8 +41,9 @@ class Sink(Protocol):
 
     encoding: str
     warnings: list[str]
+    wants_matte: bool
 
-    def put(self, frame: Frame) -> None: ...
+    def put(self, frame: Frame, matte: Float[np.ndarray, "h w"] | None = None) -> None: ...
 
     def finish(self) -> list[tuple[Path, Path]]:
         """Complete the files under their partial names. Returns [(partial name, final name)]."""
@@ -67,6 +71,10 @@ def open_writer(out: Path, shot: Shot, settings: DeliverySettings) -> Writer:
         raise OutputError(f"{out}: a folder of that name is in the way")
     if out.name == Path(shot.path).name and out.resolve() == Path(shot.path).resolve():
         raise OutputError(f"{out}: this is the plate itself; write the result under another name")
+    if shot.colour.space and shot.layout.is_float and suffix != ".exr":
+        raise OutputError(
+            f"{out}: a float plate in {shot.colour.space} is delivered as .exr; {suffix} has no place for its colour space"
+        )
     labels = settings.labels_for(shot)
     sink: Sink = (MovieSink if suffix in MOVIE_SUFFIXES else ImageSink)(out, shot, settings, labels)
     return Writer(out, shot, settings, labels, sink)
@@ -85,16 +93,22 @@ class Writer:
         self._count = 0
         self._last_index: int | None = None
         self._visible = VisibleLabel(settings.label_corner) if settings.visible_label else None
-        still = shot.kind == "image"
-        seconds = self._visible.seconds if self._visible else 0.0
-        self._visible_frames = 0 if self._visible is None else 1 if still else math.ceil(seconds * shot.rate.fps)
+        self._visible_frames = labelled_frames(shot, self._visible)
         self.delivered: DeliveredFiles | None = None
 
-    def write(self, frame: Frame, keep_clear: Sequence[Roi] = ()) -> None:
+    @property
+    def wants_matte(self) -> bool:
+        """Whether this output has a place for the doubles' matte."""
+        return self._sink.wants_matte
+
+    def write(
+        self, frame: Frame, keep_clear: Sequence[Roi] = (), matte: Float[np.ndarray, "h w"] | None = None
+    ) -> None:
         """Deliver the next frame.
 
         Args:
             keep_clear: faces in the first frame; the visible label goes to the corner that covers least of them.
+            matte: 0..1, where the doubles are; used where `wants_matte`.
 
         Raises:
             OutputError: the frame does not follow the last one, has another size or layout than the shot, or cannot be
@@ -108,7 +122,7 @@ class Writer:
                     if self._count == 0:
                         self._visible = choose_corner(frame.size_wh, self._visible, keep_clear)
                     frame = label_frame(frame, self._visible)
-                self._sink.put(frame)
+                self._sink.put(frame, matte)
             except BaseException:
                 self._abandon()
                 raise
@@ -175,7 +189,7 @@ class Writer:
                 found = read_labels(partial)
                 if found != self._labels:
                     raise OutputError(f"{self._out}: the labels read back as {found}, expected {self._labels}")
-            files = tuple(_delivered_file(partial, final) for partial, final in pairs)
+            files = tuple(delivered_file(partial, final) for partial, final in pairs)
             delivered = DeliveredFiles(
                 files,
                 log_path(self._out),
@@ -196,7 +210,15 @@ def _facts(layout: PixelLayout) -> tuple[object, ...]:
     return layout.kind, layout.bits, layout.chroma_shift_xy, layout.has_alpha, layout.is_float
 
 
-def _delivered_file(partial: Path, final: Path) -> DeliveredFile:
+def labelled_frames(shot: Shot, label: VisibleLabel | None) -> int:
+    """How many leading frames carry the visible label."""
+    if label is None:
+        return 0
+    return 1 if shot.kind == "image" else math.ceil(label.seconds * shot.rate.fps)
+
+
+def delivered_file(partial: Path, final: Path) -> DeliveredFile:
+    """Name, size and hash of a finished file that is about to be renamed."""
     with partial.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return DeliveredFile(final, partial.stat().st_size, digest)

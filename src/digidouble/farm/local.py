@@ -12,28 +12,35 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
+from digidouble.composite import matte_of
+from digidouble.deliver.passes import PassesFormat, PassesPlan, PassesWriter, layer_names, pass_stem
 from digidouble.deliver.settings import DeliveredFiles, DeliverySettings, Quality
+from digidouble.deliver.sidecar import PassTrack
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import NoFace, SettingsError
 from digidouble.footage import Footage
-from digidouble.pipeline import prepare, render_frame
+from digidouble.pipeline import prepare, render_frame, render_passes
 from digidouble.render import LookSettings, PreparedCast
 from digidouble.schema.clock import StageClock
 from digidouble.schema.colour import LUMA, rgb8_from_frame
 from digidouble.schema.frame import Frame, Roi
+from digidouble.schema.layers import Layer
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
 
 Progress = Callable[[int, int], None]
+RenderFrame = Callable[[list[PreparedCast], Frame, StageClock], tuple[Frame, list[Layer]]]
 AHEAD = 4  # frames decoded or pending per worker
 
 
@@ -49,6 +56,8 @@ class RenderSettings:
         purpose: what the result is for; each persona's consent must cover it. None asks only that consent is valid today.
         look: how the double takes the plate's look.
         samples: frames kept as pictures for the report.
+        passes: folder for a compositor's passes of every frame, beside OUT (see docs/deliver.md).
+        passes_format: one multi-layer EXR a frame, or a set of 16-bit PNGs of what fits in them.
     """
 
     quality: Quality = "draft"
@@ -57,6 +66,8 @@ class RenderSettings:
     purpose: str | None = None
     look: LookSettings = field(default_factory=LookSettings)
     samples: int = 6
+    passes: Path | None = None
+    passes_format: PassesFormat = "exr"
 
     def __post_init__(self) -> None:
         if self.quality not in get_args(Quality):
@@ -83,6 +94,7 @@ class RenderResult:
     Attributes:
         delivered: the files. frames: how many. wall_s: time taken. stages: seconds per stage, summed over threads.
         samples: pictures for the report. tracks: ids that were cast. curves: name -> (frame indices, values).
+        passes: the files of the passes, when there are any.
     """
 
     delivered: DeliveredFiles
@@ -92,6 +104,7 @@ class RenderResult:
     samples: tuple[Sample, ...]
     tracks: tuple[int, ...]
     curves: dict[str, tuple[list[int], list[float]]]
+    passes: DeliveredFiles | None = None
 
 
 def render_shot(
@@ -120,18 +133,26 @@ def render_shot(
     wanted = _sample_frames(casts, frames, settings.samples)
     samples: list[Sample] = []
     cv2.setNumThreads(1)  # frames run in parallel; a second layer of threads would only get in the way
-    with open_writer(out, performance.shot, delivery) as writer:
+    with (
+        open_writer(out, performance.shot, delivery) as writer,
+        _passes(performance, casts, frames, out, settings, delivery) as passes,
+    ):
         done = 0
-        for source, result in _rendered(plate, casts, frames, settings.workers or os.cpu_count() or 1, clock):
+        render = partial(_with_passes, passes) if passes else render_frame
+        for source, result, layers in _rendered(
+            plate, casts, frames, settings.workers or os.cpu_count() or 1, clock, render
+        ):
             if result.index in wanted:
                 samples.append(_sample(casts[0], source, result))
             clock.start()
-            writer.write(result, faces_in(performance, result) if done == 0 else ())
+            matte = matte_over(layers, result.size_hw) if writer.wants_matte else None
+            writer.write(result, faces_in(performance, result.index) if done == 0 else (), matte)
             clock.lap("encode")
             done += 1
             if progress:
                 progress(done, len(frames))
         clock.start()
+        made = passes.close() if passes else None
         delivered = writer.close()
         clock.lap("encode")
     return RenderResult(
@@ -142,6 +163,7 @@ def render_shot(
         samples=tuple(samples),
         tracks=tuple(c.plan.track.track_id for c in casts),
         curves=_curves(casts[0], frames),
+        passes=made,
     )
 
 
@@ -169,10 +191,46 @@ def left_out(casting: Mapping[str, Persona], quality: Quality) -> list[str]:
     return notes
 
 
+@contextmanager
+def _passes(
+    performance: Performance, casts: list[PreparedCast], frames: FrameRange, out: Path, settings: RenderSettings,
+    delivery: DeliverySettings,
+) -> Iterator[PassesWriter | None]:  # fmt: skip
+    """Where the passes go, if any were asked for; nothing is left of them when the render fails."""
+    if settings.passes is None:
+        yield None
+        return
+    names = layer_names([(c.plan.track.track_id, c.plan.persona.name) for c in casts])
+    tracks = tuple(
+        PassTrack(c.plan.track, names[c.plan.track.track_id], c.plan.persona.name, c.plan.persona.sha256) for c in casts
+    )
+    first = tuple(faces_in(performance, frames.start))
+    plan = PassesPlan(
+        settings.passes, pass_stem(out), performance.shot, frames, tracks, delivery, settings.passes_format, first
+    )
+    writer = PassesWriter(plan)
+    try:
+        yield writer
+    except BaseException:
+        writer.abort()
+        raise
+
+
+def _with_passes(
+    writer: PassesWriter, casts: list[PreparedCast], frame: Frame, clock: StageClock
+) -> tuple[Frame, list[Layer]]:
+    """`render_frame`, its passes written on the way (by the worker: each frame has its own files)."""
+    out, layers, passes = render_passes(casts, frame, clock)
+    clock.start()
+    writer.write(passes)
+    clock.lap("passes")
+    return out, layers
+
+
 def _rendered(
-    plate: Footage, casts: list[PreparedCast], frames: FrameRange, workers: int, clock: StageClock
-) -> Iterator[tuple[Frame, Frame]]:
-    """(plate frame, finished frame) in order; at most AHEAD frames a worker are in memory."""
+    plate: Footage, casts: list[PreparedCast], frames: FrameRange, workers: int, clock: StageClock, render: RenderFrame
+) -> Iterator[tuple[Frame, Frame, list[Layer]]]:
+    """(plate frame, finished frame, its layers) in order; at most AHEAD frames a worker are in memory."""
     decoded: queue.Queue[Frame | BaseException | None] = queue.Queue(maxsize=AHEAD * workers)
     stop = threading.Event()
 
@@ -196,7 +254,7 @@ def _rendered(
 
     reader = threading.Thread(target=decode, name="decode", daemon=True)
     reader.start()
-    pending: deque[tuple[Frame, Future[tuple[Frame, object]]]] = deque()
+    pending: deque[tuple[Frame, Future[tuple[Frame, list[Layer]]]]] = deque()
     try:
         with ThreadPoolExecutor(workers, thread_name_prefix="render") as pool:
             try:
@@ -209,10 +267,10 @@ def _rendered(
                         if item is None:
                             ended = True
                             break
-                        pending.append((item, pool.submit(render_frame, casts, item, clock)))
+                        pending.append((item, pool.submit(render, casts, item, clock)))
                     if pending:
                         source, future = pending.popleft()
-                        yield source, future.result()[0]
+                        yield source, *future.result()
             except BaseException:
                 for _, f in pending:
                     f.cancel()
@@ -231,10 +289,18 @@ def _put(q: queue.Queue[Frame | BaseException | None], item: BaseException | Non
             continue
 
 
-def faces_in(performance: Performance, frame: Frame) -> list[Roi]:
+def matte_over(layers: list[Layer], size_hw: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+    """0..1, where a frame shows doubles: their mattes over each other."""
+    clear = np.ones(size_hw, np.float32)
+    for layer in layers:
+        clear[layer.roi.y0 : layer.roi.y1, layer.roi.x0 : layer.roi.x1] *= 1 - matte_of(layer)
+    return 1 - clear
+
+
+def faces_in(performance: Performance, index: int) -> list[Roi]:
     """Where faces are in a frame, for the visible label to keep clear of."""
-    shown = [t for t in performance.tracks if t.shown_at(frame.index) > 0]
-    boxes = [t.sample(frame.index).points_px[:, :2] for t in shown]
+    shown = [t for t in performance.tracks if t.shown_at(index) > 0]
+    boxes = [t.sample(index).points_px[:, :2] for t in shown]
     return [Roi(*(int(v) for v in (*b.min(0), *b.max(0)))) for b in boxes]
 
 

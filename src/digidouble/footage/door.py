@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from digidouble.errors import UnreadableMedia
@@ -27,10 +28,18 @@ def open_footage(path: str | Path, settings: FootageSettings | None = None) -> F
         UnreadableMedia: absent, empty, a folder, damaged, of an unsupported kind, or too large.
         NoPicture: it holds sound but no pictures.
         MissingFrame: a sequence has a hole; the message names the number.
+        SettingsError: the OpenColorIO config or the space in it cannot be used.
         VariableRate: uneven frame times, and `settings.rate_policy` is "refuse".
     """
     settings = settings or FootageSettings()
     path = Path(path)
+    if settings.ocio:
+        from digidouble.footage.ocio import OcioFootage, OcioSpace, config_path
+
+        space = OcioSpace(
+            config_path(settings.ocio), settings.ocio_plate
+        )  # first: it is refused sooner than a plate is read
+        return OcioFootage(open_footage(path, replace(settings, ocio="", ocio_plate="")), space)
     suffix = path.suffix.lower()
     from digidouble.footage import sequence, still
 

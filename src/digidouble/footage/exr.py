@@ -92,7 +92,7 @@ def _picture(
         name = f"exr_{'half' if half else 'float'}_{'rgba' if len(names) == 4 else 'rgb'}"
         layout = PixelLayout(name, "rgb", bits, has_alpha=len(names) == 4, is_float=True)
     tags = ColourTags(primaries=_primaries(header), transfer=8, matrix=0, full_range=True)
-    return Picture((pixels,), layout, tags, rate=_rate(header), timecode=None)
+    return Picture((pixels,), layout, tags, rate=_rate(header), timecode=_timecode(header))
 
 
 def _in_window(pixels: np.ndarray, data: np.ndarray, display: np.ndarray) -> np.ndarray:
@@ -114,6 +114,17 @@ def _primaries(header: dict[str, Any]) -> int:
         return 2
     key = tuple(round(float(v), 3) for v in np.ravel(np.array(given, float))[:6])
     return _PRIMARIES.get(key, 2)  # type: ignore[arg-type]
+
+
+def _timecode(header: dict[str, Any]) -> str | None:
+    code = header.get("timeCode")
+    if code is None or not hasattr(code, "dropFrame"):
+        return None
+    fields = (code.hours, code.minutes, code.seconds, code.frame)
+    if any(not 0 <= v < most for v, most in zip(fields, (24, 60, 60, 60), strict=True)):
+        return None
+    h, m, s, f = fields
+    return f"{h:02d}:{m:02d}:{s:02d}{';' if code.dropFrame else ':'}{f:02d}"
 
 
 def _rate(header: dict[str, Any]) -> Fraction | None:

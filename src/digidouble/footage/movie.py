@@ -347,7 +347,7 @@ def _table(times: list[int | None]) -> Int64[np.ndarray, " count"] | None:
 
 def _timecode_of(container: InputContainer) -> str | None:
     for metadata in (container.metadata, *(s.metadata for s in container.streams)):
-        text = metadata.get("timecode", "")
+        text = metadata.get("timecode", metadata.get("TIMECODE", ""))  # Matroska's tags are in capitals
         if _TIMECODE.fullmatch(text):
             return text
     return None

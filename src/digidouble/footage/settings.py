@@ -24,6 +24,9 @@ class FootageSettings:
         sequence_rate: frames per second of numbered sequences and stills that do not say.
         max_pixels: pictures with more pixels than this are refused before they are decoded.
         threads: decoder threads.
+        ocio: OpenColorIO config that names the plate's colour space: a file, or a built-in one (`ocio://default`). Needs the
+            extra [film].
+        ocio_plate: the plate's colour space in that config.
         fingerprint: compute `Shot.sha256` (reads the whole file once).
     """
 
@@ -32,6 +35,8 @@ class FootageSettings:
     sequence_rate: FrameRate = _FILM_RATE
     max_pixels: int = 1 << 27
     threads: int = 2
+    ocio: str = ""
+    ocio_plate: str = ""
     fingerprint: bool = True
 
     def __post_init__(self) -> None:
@@ -39,5 +44,9 @@ class FootageSettings:
             raise SettingsError(f"rate policy {self.rate_policy!r}: expected 'conform' or 'refuse'")
         if not 1 <= self.threads <= 64:
             raise SettingsError(f"{self.threads} decoder threads: expected 1 to 64")
+        if bool(self.ocio) != bool(self.ocio_plate):
+            raise SettingsError(
+                "ocio and ocio_plate go together: which config, and which of its spaces the plate is in"
+            )
         if self.max_pixels < 1:
             raise SettingsError(f"max_pixels {self.max_pixels}: expected at least 1")

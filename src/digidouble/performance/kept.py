@@ -16,7 +16,7 @@ from digidouble.weights import registry
 def analysis_key(shot: Shot, settings: PerformSettings) -> str:
     """A name that changes with everything an analysis depends on: plate, settings, version, networks."""
     facts = [
-        shot.sha256, str(shot.rate), shot.frame_count, asdict(settings), __version__, SCHEMA_VERSION,
+        shot.sha256, str(shot.rate), shot.frame_count, shot.colour.space, asdict(settings), __version__, SCHEMA_VERSION,
         [(e.name, e.raw_sha256, e.recipe_version) for e in registry()],
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

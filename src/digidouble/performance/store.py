@@ -32,7 +32,8 @@ def shot_facts(shot: Shot) -> dict[str, Any]:
     """A shot as JSON values."""
     return {
         "path": shot.path, "kind": shot.kind, "size_wh": list(shot.size_wh), "rate": str(shot.rate.fps), "frame_count": shot.frame_count,
-        "layout": {**vars(shot.layout), "chroma_shift_xy": list(shot.layout.chroma_shift_xy)}, "colour": vars(shot.colour),
+        "layout": {**vars(shot.layout), "chroma_shift_xy": list(shot.layout.chroma_shift_xy)},
+        "colour": {k: v for k, v in vars(shot.colour).items() if k != "space" or v},
         "rotation_deg": shot.rotation_deg, "timecode": shot.timecode, "has_audio": shot.has_audio, "variable_rate": shot.variable_rate,
         "cuts": list(shot.cuts), "start_number": shot.start_number, "sha256": shot.sha256,
     }  # fmt: skip

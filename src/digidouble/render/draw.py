@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, Float16, Float32, Int8, Int32
+from jaxtyping import Float, Float16, Float32, Float64, Int8, Int32
 
 from digidouble.perception.radiance import FieldView, conditions_of, slant_of
 from digidouble.perception.uvgrid import uv_grid
@@ -143,6 +143,31 @@ def layer_roi(points_px: Float[np.ndarray, "478 3"], size_wh: tuple[int, int], m
     return Roi(x0, y0, x1, y1).clipped(size_wh)
 
 
+@dataclass(frozen=True)
+class MeshInPlace:
+    """A double's mesh in a region of the plate, and everything its pixels are computed from (see `kernels.shade`).
+
+    Attributes:
+        depth_px, triangle, barycentric: as in `Layer`.
+        vertex: per point: u, v (texels), gain r g b, alpha, inner, plate x, plate y, inner gain r g b.
+        crease: gain over the UV grid of creases. worn: 0..1 over the same, what is worn in front of the skin.
+        normals: unit, camera axes. irises: centre x, y and radius of both, pixels of the region. shine: peak of the lobe.
+        skin_luma: of the plate's visible skin. skin: two atlases, and how much of the second is taken.
+    """
+
+    depth_px: Float32[np.ndarray, "h w"]
+    triangle: Int32[np.ndarray, "h w"]
+    barycentric: Float32[np.ndarray, "h w 2"]
+    vertex: Float64[np.ndarray, "478 12"]
+    crease: Float32[np.ndarray, "g g"]
+    worn: Float32[np.ndarray, "g g"]
+    normals: Float32[np.ndarray, "478 3"]
+    irises: Float64[np.ndarray, "2 3"]
+    shine: Float64[np.ndarray, "3"]
+    skin_luma: float
+    skin: tuple[PreparedKey, PreparedKey, float]
+
+
 def draw(
     cast: PreparedCast,
     index: int,
@@ -151,6 +176,21 @@ def draw(
     points_px: Float32[np.ndarray, "478 3"],
 ) -> Layer:
     """The double in frame `index`, lit and in place, before blur and grain. `points_px`: from `place`."""
+    mesh = mesh_in_place(cast, index, roi, points_px)
+    return layer_of(cast, mesh, *shaded(cast, index, mesh, plate_linear), roi, points_px)
+
+
+def layer_of(
+    cast: PreparedCast, mesh: MeshInPlace, rgb: Float32[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"], roi: Roi,
+    points_px: Float32[np.ndarray, "478 3"],
+) -> Layer:  # fmt: skip
+    """Shaded pixels as a layer with a soft contour."""
+    contour = soft_contour(mesh.triangle, float(np.ptp(points_px[:, 0])))
+    return Layer(cast.plan.track.track_id, roi, rgb, alpha * contour, mesh.depth_px, mesh.triangle, mesh.barycentric)
+
+
+def mesh_in_place(cast: PreparedCast, index: int, roi: Roi, points_px: Float32[np.ndarray, "478 3"]) -> MeshInPlace:
+    """Light, coverage and place of every point, and the triangle under every pixel."""
     plan, track = cast.plan, cast.plan.track
     sample, row, model = track.sample(index), track.row(index), face_model()
     a, b, mix = cast.skin(row, points_px)
@@ -175,33 +215,44 @@ def draw(
     h, w = roi.size_hw
     depth, triangle = np.empty((h, w), np.float32), np.empty((h, w), np.int32)
     bary = np.zeros((h, w, 2), np.float32)
+    kernels.rasterise(local, model.all_triangles, depth, triangle, bary)
+    crease = crease_gain(sample.wrinkles, cast.crease_strength(row))
+    return MeshInPlace(
+        depth, triangle, bary, vertex, crease, cast.worn, normals, irises, shine, skin_luma(sample), (a, b, mix)
+    )  # fmt: skip
+
+
+def shaded(
+    cast: PreparedCast, index: int, mesh: MeshInPlace, plate_linear: Float32[np.ndarray, "h w 3"]
+) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
+    """(colour, coverage before the soft contour) of every pixel."""
+    plan, model = cast.plan, face_model()
+    a, b, mix = mesh.skin
+    h, w = mesh.triangle.shape
     rgb, alpha = np.empty((h, w, 3), np.float32), np.empty((h, w), np.float32)
-    triangles = model.all_triangles
-    kernels.rasterise(local, triangles, depth, triangle, bary)
     kernels.shade(
-        triangle,
-        bary,
-        triangles,
+        mesh.triangle,
+        mesh.barycentric,
+        model.all_triangles,
         len(model.triangles),
-        vertex,
+        mesh.vertex,
         a.atlas,
         b.atlas,
         mix,
-        crease_gain(sample.wrinkles, cast.crease_strength(row)),
-        cast.worn,
+        mesh.crease,
+        mesh.worn,
         plate_linear,
-        irises,
-        iris_gain(plan.persona.iris_linear, track.iris_linear),
-        skin_luma(sample),
-        normals,
-        normals @ cast.lobe.half,
+        mesh.irises,
+        iris_gain(plan.persona.iris_linear, plan.track.iris_linear),
+        mesh.skin_luma,
+        mesh.normals,
+        mesh.normals @ cast.lobe.half,
         cast.lobe.doublings,
-        shine,
+        mesh.shine,
         rgb,
         alpha,
     )
-    contour = soft_contour(triangle, float(np.ptp(points_px[:, 0])))
-    return Layer(track.track_id, roi, rgb, alpha * contour, depth, triangle, bary)
+    return rgb, alpha
 
 
 def soft_contour(triangle: Int32[np.ndarray, "h w"], face_px: float) -> Float32[np.ndarray, "h w"]:

@@ -11,7 +11,9 @@ Chroma is interpolated bilinearly with MPEG-2 (left) siting.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
@@ -23,13 +25,16 @@ from digidouble.schema.transfer import srgb_decode, srgb_encode
 
 __all__ = [
     "LUMA",
+    "as_signal",
     "display_rgb8",
     "frame_with",
     "lab_from_linear",
     "linear_from_frame",
     "luma_weights",
+    "register_space",
     "resolved",
     "rgb8_from_frame",
+    "space_of",
     "srgb_decode",
     "srgb_encode",
 ]
@@ -125,6 +130,8 @@ def linear_from_frame(frame: Frame, roi: Roi) -> Float32[np.ndarray, "h w 3"]:
     """
     from digidouble.schema import kernels
 
+    if frame.colour.space:
+        return space_of(frame.colour).to_linear(linear_from_frame(as_signal(frame), roi))
     box = _clipped_box(roi, frame.size_wh)
     layout, tags = frame.layout, resolved(frame.colour, frame.layout, frame.size_wh)
     out = np.empty((*roi.size_hw, 3), np.float32)
@@ -177,6 +184,8 @@ def frame_with(
     box = _clipped_box(roi, frame.size_wh)
     if rgb_linear.shape != (*roi.size_hw, 3) or alpha.shape != roi.size_hw:
         raise SettingsError(f"blend {rgb_linear.shape} and matte {alpha.shape} do not fit the region {roi.size_hw}")
+    if frame.colour.space:
+        return _with_space(frame, roi, rgb_linear, alpha, dither)
     layout, tags = frame.layout, resolved(frame.colour, frame.layout, frame.size_wh)
     if layout.is_float or layout.kind == "gray":
         return _with_planes(frame, [_written_flat(frame, tags, roi, rgb_linear, alpha)])
@@ -198,6 +207,57 @@ def frame_with(
     sx, sy = layout.chroma_shift_xy
     kernels.write_yuv(y, u, v, new_y, new_u, new_v, box, sx, sy, k, table, rgb, matte, options)
     return _with_planes(frame, [new_y, new_u, new_v])
+
+
+class LightSpace(Protocol):
+    """A colour space that is more than a curve: a camera's log, a studio's.
+
+    Attributes: space: its name. working: the name of the space of its light.
+    """
+
+    space: str
+    working: str
+
+    def to_linear(self, signal: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]: ...
+
+    def from_linear(self, light: Float[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]: ...
+
+
+_spaces: dict[str, LightSpace] = {}
+
+
+def register_space(key: str, space: LightSpace) -> None:
+    """Make a space known to this process under the key that `ColourTags.space` names."""
+    _spaces[key] = space
+
+
+def space_of(tags: ColourTags) -> LightSpace:
+    """The space that tags name.
+
+    Raises:
+        SettingsError: it is not known to this process.
+    """
+    try:
+        return _spaces[tags.space]
+    except KeyError:
+        raise SettingsError(
+            f"the plate is in colour space {tags.space}, which is not loaded here: give --ocio and --ocio-plate again"
+        ) from None
+
+
+def as_signal(frame: Frame) -> Frame:
+    """The frame as if its signal were light: matrix and range are undone, the curve is not."""
+    return replace(frame, colour=replace(frame.colour, space="", transfer=tf.LINEAR))
+
+
+def _with_space(
+    frame: Frame, roi: Roi, rgb_linear: Float32[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"], dither: bool
+) -> Frame:
+    """`frame_with` through a space; what did not change keeps its signal, whatever the way there and back rounds to."""
+    signal, space = linear_from_frame(as_signal(frame), roi), space_of(frame.colour)
+    changed = (rgb_linear != space.to_linear(signal)).any(axis=-1, keepdims=True)
+    new = np.where(changed, space.from_linear(rgb_linear), signal).astype(np.float32)
+    return replace(frame_with(as_signal(frame), roi, new, alpha, dither), colour=frame.colour)
 
 
 def _with_planes(frame: Frame, new: Sequence[np.ndarray]) -> Frame:
@@ -237,8 +297,11 @@ def rgb8_from_frame(frame: Frame, max_side: int | None = None) -> UInt8[np.ndarr
     """
     import cv2
 
-    layout, tags = frame.layout, resolved(frame.colour, frame.layout, frame.size_wh)
     size_wh = _reduced(frame.size_wh, max_side)
+    if frame.colour.space:
+        w, h = frame.size_wh
+        return _shown(np.nan_to_num(_resized(linear_from_frame(frame, Roi(0, 0, w, h)), size_wh)), peak=8.0)
+    layout, tags = frame.layout, resolved(frame.colour, frame.layout, frame.size_wh)
     if layout.is_float:
         plane = _resized(frame.planes[0], size_wh)
         rgb = plane[..., None].repeat(3, axis=2) if plane.ndim == 2 else plane[..., :3]

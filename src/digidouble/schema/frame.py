@@ -20,12 +20,14 @@ class ColourTags:
 
     primaries: 1 BT.709, 5 BT.470BG, 6 SMPTE 170M, 9 BT.2020, 12 Display-P3. transfer: 1 BT.709, 8 linear, 13 sRGB,
     16 PQ, 18 HLG. matrix: 0 RGB (identity), 1 BT.709, 5/6 BT.601, 9 BT.2020 non-constant. 2 means unspecified.
+    space: key of a colour space that replaces primaries and transfer (`schema.colour.register_space`); "" is none.
     """
 
     primaries: int = 2
     transfer: int = 2
     matrix: int = 2
     full_range: bool = False
+    space: str = ""
 
 
 @dataclass(frozen=True)

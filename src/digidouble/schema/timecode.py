@@ -35,18 +35,33 @@ def timecode_at(start: str, rate: FrameRate, offset: int) -> Timecode:
     Raises:
         SettingsError: `start` is not HH:MM:SS:FF (or HH:MM:SS;FF) at this rate.
     """
-    match = re.fullmatch(r"(\d\d):([0-5]\d):([0-5]\d)([:;.])(\d\d)", start.strip())
+    count, base, dropped = _counted(start, rate)
+    return _from_count(count + offset, base, dropped)
+
+
+def frames_at(text: str, rate: FrameRate) -> int:
+    """Frames from 00:00:00:00 to a timecode.
+
+    Raises:
+        SettingsError: as `timecode_at`.
+    """
+    return _counted(text, rate)[0]
+
+
+def _counted(text: str, rate: FrameRate) -> tuple[int, int, int]:
+    """(frames since midnight, frame numbers a second, numbers dropped a minute)."""
+    match = re.fullmatch(r"(\d\d):([0-5]\d):([0-5]\d)([:;.])(\d\d)", text.strip())
     base = math.ceil(rate.fps)  # frame numbers counted in a second: 24 for 24000/1001
     if not match or int(match[1]) > 23 or int(match[5]) >= base:
-        raise SettingsError(f"timecode {start!r}: expected HH:MM:SS:FF with FF below {base} at {rate} frames/s")
+        raise SettingsError(f"timecode {text!r}: expected HH:MM:SS:FF with FF below {base} at {rate} frames/s")
     hours, minutes, seconds, frames = (int(match[i]) for i in (1, 2, 3, 5))
     drop = match[4] != ":"
     if drop and (base % 30 or rate.fps.denominator != 1001):
-        raise SettingsError(f"timecode {start!r}: drop-frame counting is for 30000/1001 and 60000/1001, not {rate}")
+        raise SettingsError(f"timecode {text!r}: drop-frame counting is for 30000/1001 and 60000/1001, not {rate}")
     dropped = base // 15 if drop else 0
     all_minutes = 60 * hours + minutes
     count = base * (60 * all_minutes + seconds) + frames - dropped * (all_minutes - all_minutes // 10)
-    return _from_count(count + offset, base, dropped)
+    return count, base, dropped
 
 
 def _from_count(count: int, base: int, dropped: int) -> Timecode:
