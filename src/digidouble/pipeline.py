@@ -14,7 +14,7 @@ import numpy as np
 
 from digidouble.composite import composite, hold_out
 from digidouble.errors import CastingError
-from digidouble.refine import add_grain, match_sharpness, motion_blur
+from digidouble.refine import add_grain, add_mark, match_sharpness, motion_blur
 from digidouble.render import LookSettings, PreparedCast, draw, layer_roi, place, plan_cast
 from digidouble.schema.clock import StageClock
 from digidouble.schema.colour import linear_from_frame
@@ -51,8 +51,13 @@ def prepare(
     return [PreparedCast(plan_cast(performance.track(str(i)), p), look) for i, p in sorted(chosen.items())]
 
 
-def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None) -> tuple[Frame, list[Layer]]:
-    """One finished frame and its layers: a pure function of (casts, frame). `clock` learns where the time went."""
+def render_frame(
+    casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None, mark: int | None = None
+) -> tuple[Frame, list[Layer]]:
+    """One finished frame and its layers: a pure function of (casts, frame, mark). `clock` learns where the time went.
+
+    `mark`: number of the delivery, hidden in the doubles' pixels (`schema.mark`). Every delivery has one; only measurements go without.
+    """
     clock = clock or StageClock()
     clock.start()
     layers: list[Layer] = []
@@ -80,6 +85,9 @@ def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | No
         if cast.look.grain:
             layer = add_grain(layer, float(track.grain[row]), (frame.index, track.track_id))
         clock.lap("refine")
+        if mark is not None:
+            layer = add_mark(layer, mark)
+            clock.lap("mark")
         layers.append(hold_out(layer, track.sample(frame.index), shown, plate))
         plates[track.track_id] = plate
     out = composite(frame, layers, plates)
