@@ -88,7 +88,7 @@ class RenderResult:
     Attributes:
         delivered: the files. frames: how many. wall_s: time taken. stages: seconds per stage, summed over threads.
         samples: pictures for the report. tracks: ids that were cast. curves: name -> (frame indices, values).
-        gate: the content gate's record.
+        gate: the content gate's record. revocation_list: the file that was asked, "" when none was named.
     """
 
     delivered: DeliveredFiles
@@ -99,6 +99,7 @@ class RenderResult:
     tracks: tuple[int, ...]
     curves: dict[str, tuple[list[int], list[float]]]
     gate: dict[str, object] = field(default_factory=dict)
+    revocation_list: str = ""
 
 
 def render_shot(
@@ -166,6 +167,7 @@ def render_shot(
         tracks=tuple(c.plan.track.track_id for c in casts),
         curves=_curves(casts[0], frames),
         gate=gate.record(),
+        revocation_list=read_revocations(settings.revoked).name,
     )
 
 

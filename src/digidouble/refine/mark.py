@@ -18,14 +18,14 @@ from digidouble.schema.mesh import face_model
 
 # Change of a cell in 8-bit display codes (of luma, square root as encoding): most where the skin around it is smooth, for there the
 # reader gains most by it; scaled so that its root mean square over the face is RMS.
-RMS, MOST, SMOOTH = 2.4, 3.8, 0.7
+RMS, MOST, MOST_OF_CONTRAST, LIMIT, SMOOTH = 2.35, 2.4, 0.4, 4.0, 0.7
 DARKEST = 0.06  # square root of light below which the change shrinks with it: shadows are not lifted
 TEXELS_A_CELL = 4
 
 
 def add_mark(layer: Layer, payload: int) -> Layer:
     """The layer with `payload` (0..2^24-1, see `schema.mark.payload_of`) in its colour; alpha and shape as they were."""
-    from digidouble.refine import kernels
+    from digidouble.schema import mark_kernels as kernels
 
     uv = _uv()
     sums, counts = np.zeros((CELLS, CELLS), np.float32), np.zeros((CELLS, CELLS), np.float32)
@@ -49,12 +49,13 @@ def _steps(
     signs, seen = mark_cells(payload).astype(np.float32), (counts > 0).astype(np.float32)
     _, contrast = against_surround(255 * sums / np.maximum(counts, 1), seen)
     wish, share = 1 / (contrast + SMOOTH), counts / counts.sum()
+    most = np.minimum(MOST + MOST_OF_CONTRAST * contrast, LIMIT)  # texture hides more
     low, high = 0.0, 64.0
     for _ in range(12):  # the scale at which the capped wishes have the power allowed
         scale = 0.5 * (low + high)
-        power = float((np.minimum(scale * wish, MOST) ** 2 * share).sum())
+        power = float((np.minimum(scale * wish, most) ** 2 * share).sum())
         low, high = (scale, high) if power < RMS * RMS else (low, scale)
-    return (signs * np.minimum(low * wish, MOST) / 255).astype(np.float32)
+    return (signs * np.minimum(low * wish, most) / 255).astype(np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -1,4 +1,4 @@
-"""Per-pixel loops of refinement, compiled once and cached."""
+"""Per-pixel loops of the invisible mark, compiled once and cached."""
 
 from __future__ import annotations
 
