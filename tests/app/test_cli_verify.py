@@ -23,14 +23,14 @@ from digidouble.persona import load_persona
 
 
 @pytest.fixture(scope="module")
-def delivered(astronaut_png, persona_file, tmp_path_factory) -> Path:
+def delivered(astronaut_png, astronaut_persona, tmp_path_factory) -> Path:
     """Eileen Collins' portrait, twice as large, with another face, as PNG."""
     folder = tmp_path_factory.mktemp("delivered")
     with Image.open(astronaut_png) as picture:
         head = picture.convert("RGB").crop((120, 20, 340, 260))
         head.resize((660, 720), Image.Resampling.BICUBIC).save(folder / "plate.png")
     out = folder / "double.png"
-    made = cli("swap", folder / "plate.png", "--cast", f"main={persona_file}", "-o", out, "--no-report", "--json")
+    made = cli("swap", folder / "plate.png", "--cast", f"main={astronaut_persona}", "-o", out, "--no-report", "--json")
     assert made.exit_code == 0, made.stderr
     return out
 
@@ -62,16 +62,16 @@ def png(parts: list[tuple[bytes, bytes]]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(body)
 
 
-def test_a_delivery_is_intact(copy, persona_file):
-    states = checked(0, copy, "--persona", persona_file)
+def test_a_delivery_is_intact(copy, astronaut_persona):
+    states = checked(0, copy, "--persona", astronaut_persona)
     assert set(states.values()) == {"intact"}
     assert list(states) == ["log", "c2pa", "aigc", "iptc", "visible", "mark", "persona"]
     facts = record(cli("verify", copy, "--json"))["checks"]
     assert facts["c2pa"]["source_types"] == ["compositeWithTrainedAlgorithmicMedia"]
     relations = {i["title"]: i["relationship"] for i in facts["c2pa"]["ingredients"]}
-    assert relations == {"plate.png": "parentOf", f"{load_persona(persona_file).name}.persona": "componentOf"}
+    assert relations == {"plate.png": "parentOf", f"{load_persona(astronaut_persona).name}.persona": "componentOf"}
     logged = read_log(copy.with_name("double.png.delivery.json"))[-1]
-    assert logged["personas"][0]["sha256"] == load_persona(persona_file).sha256
+    assert logged["personas"][0]["sha256"] == load_persona(astronaut_persona).sha256
     assert logged["content_gate"]["decision"] == "passed" and logged["revocations"]["list"] is None
     assert "C2PA in the file" in logged["provenance"]
 
@@ -127,8 +127,8 @@ def test_a_second_aigc_label_is_forged(copy):
     assert checked(3, copy)["aigc"] == "altered"
 
 
-def test_the_wrong_persona(copy, astronaut_persona):
-    assert checked(3, copy, "--persona", astronaut_persona)["persona"] == "altered"
+def test_the_wrong_persona(copy, persona_file):
+    assert checked(3, copy, "--persona", persona_file)["persona"] == "altered"
 
 
 def test_the_wrong_signer(copy, tmp_path, monkeypatch):
@@ -159,17 +159,16 @@ def test_sequences_and_containers_without_room(excerpt, astronaut_persona, tmp_p
     cast = ("--cast", f"main={astronaut_persona}", "--no-report", "--range", "0:3", "-o")
     for name in ("double.####.exr", "double.mkv"):
         assert cli("swap", excerpt.perf, *cast, tmp_path / name).exit_code == 0
-        result = cli("verify", tmp_path / name, "--json")
-        assert result.exit_code in (0, 4)  # the face is 60 pixels wide: too small for the mark to be sure
-        states = {n: check["state"] for n, check in record(result)["checks"].items()}
+        states = {c.name: c.state for c in verify(tmp_path / name, reader=Faceless()).checks}
         assert states["c2pa"] == states["log"] == states["aigc"] == "intact"
     assert {"double.mkv.c2pa", "double.exr.frames.json", "double.exr.frames.json.c2pa"} < set(left_behind(tmp_path))
     frame = tmp_path / "double.0001.exr"
     frame.write_bytes(frame.read_bytes()[:-1] + b"x")
-    states = checked(3, tmp_path / "double.####.exr")
+    states = {c.name: c.state for c in verify(tmp_path / "double.####.exr", reader=Faceless()).checks}
     assert states["c2pa"] == states["log"] == "altered"
     (tmp_path / "double.mkv.c2pa").unlink()
-    assert checked(4, tmp_path / "double.mkv")["c2pa"] == "missing"
+    states = {c.name: c.state for c in verify(tmp_path / "double.mkv", reader=Faceless()).checks}
+    assert states["c2pa"] == "missing"
 
 
 class Faceless:
