@@ -73,7 +73,7 @@ def test_a_delivery_is_intact(copy, astronaut_persona):
     logged = read_log(copy.with_name("double.png.delivery.json"))[-1]
     assert logged["personas"][0]["sha256"] == load_persona(astronaut_persona).sha256
     assert logged["content_gate"]["decision"] == "passed" and logged["revocations"]["list"] is None
-    assert "C2PA in the file" in logged["provenance"]
+    assert "C2PA in the file" in logged["labels"]["provenance"]
 
 
 def test_stripped_of_all_metadata_the_mark_remains(copy):
@@ -83,9 +83,6 @@ def test_stripped_of_all_metadata_the_mark_remains(copy):
     states = checked(3, copy)
     assert (states["c2pa"], states["aigc"], states["iptc"]) == ("missing",) * 3
     assert states["log"] == "altered" and states["mark"] == "intact"
-    copy.with_name("double.png.delivery.json").unlink()
-    states = checked(4, copy)
-    assert states["mark"] == "intact"  # found without being told the number
 
 
 def test_reencoded_as_jpeg_the_mark_is_found_with_the_log(copy, tmp_path):

@@ -180,7 +180,7 @@ def _ready(
     with open_plate(plate, footage, show) as opened:
         _can_write(out, opened, render.frame_range, delivery)
         frames = (render.frame_range or FrameRange(0, opened.shot.frame_count)).clipped(opened.shot.frame_count)
-        look_at_plate(gate, opened, frames_to_look_at(frames, opened.shot.rate.fps))
+        look_at_plate(gate, opened, frames_to_look_at(frames, float(opened.shot.rate.fps)))
         found = analysed(opened, PerformSettings(), show)
         yield Plate(opened, found.performance, {"reused": found.reused, "wall_s": found.seconds, "path": found.path})
 

@@ -110,7 +110,7 @@ class _Case:
         self.out, self.anchors = out, anchors
         self.log = log or log_path(out)
         self.sequence = SequenceName.of(out) is not None
-        self.files = tuple(_members(out)) if self.sequence else ((out,) if out.is_file() else ())
+        self.files: tuple[Path, ...] = tuple(_members(out)) if self.sequence else ((out,) if out.is_file() else ())
 
     @cached_property
     def record(self) -> dict[str, Any] | None:

@@ -128,7 +128,7 @@ def render_shot(
         delivery = replace(delivery, frame_range=frames)
     clock.start()
     gate = gate or default_gate()
-    looked_at = frames_to_look_at(frames, performance.shot.rate.fps)
+    looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
     if not any(score.where == "plate" for score in gate.scores):
         look_at_plate(gate, plate, looked_at)
     clock.lap("gate")
