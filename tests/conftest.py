@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "shots"))
@@ -41,3 +43,29 @@ def persona_file(persona_b, tmp_path_factory) -> Path:
     from digidouble.persona import save_persona
 
     return save_persona(persona_b, tmp_path_factory.mktemp("persona") / "b.persona")
+
+
+class CleanPictures:
+    """In place of the content gate's network: everything scores 0.01."""
+
+    def run(self, inputs):
+        return {"scores": np.array([[0.99, 0.01]], np.float32)}
+
+
+@pytest.fixture(autouse=True)
+def gate_that_passes(request, monkeypatch):
+    """Renders of tests do not load the content gate's 24 MB network, except those marked `real_gate`."""
+    if "real_gate" not in request.keywords:
+        monkeypatch.setattr("digidouble.perception.content.Session", lambda *_, **__: CleanPictures())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_certificate(tmp_path_factory):
+    """Deliveries of tests are signed by a chain of the tests, not of the person who runs them."""
+    before = os.environ.get("DIGIDOUBLE_CONFIG")
+    os.environ["DIGIDOUBLE_CONFIG"] = str(tmp_path_factory.mktemp("config"))
+    yield
+    if before is None:
+        del os.environ["DIGIDOUBLE_CONFIG"]
+    else:
+        os.environ["DIGIDOUBLE_CONFIG"] = before

@@ -11,6 +11,7 @@
     │   ├── NoFace                        no face where one is needed
     │   └── SeveralFaces                  more than one, and no choice was made
     ├── ConsentError (PermissionError)    no consent record, expired, out of scope, revoked
+    ├── ContentRefused (PermissionError)  adult content on the plate or in the result
     ├── AssetError (ValueError)           a .persona or .perf cannot be trusted
     │   ├── DamagedAsset                  hash, key, shape or size is wrong
     │   ├── NewerSchema                   written by a newer version
@@ -69,6 +70,10 @@ class SeveralFaces(FaceError):
 
 class ConsentError(DigidoubleError, PermissionError):
     """The consent record is absent, incomplete, expired, out of scope or revoked."""
+
+
+class ContentRefused(DigidoubleError, PermissionError):
+    """The content gate refused the plate or the result."""
 
 
 class AssetError(DigidoubleError, ValueError):

@@ -16,7 +16,7 @@ from jaxtyping import Float32
 
 from digidouble.composite import composite, composite_linear, farthest_first, hold_out, matte_of
 from digidouble.errors import CastingError
-from digidouble.refine import add_grain, match_sharpness, motion_blur
+from digidouble.refine import add_grain, add_mark, match_sharpness, motion_blur
 from digidouble.render import LookSettings, PreparedCast, draw, draw_with_surface, layer_roi, place, plan_cast
 from digidouble.schema.clock import StageClock
 from digidouble.schema.colour import linear_from_frame
@@ -56,17 +56,22 @@ def prepare(
     return [PreparedCast(plan_cast(tracks_of[i], p), look, radiance) for i, p in sorted(chosen.items())]
 
 
-def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None) -> tuple[Frame, list[Layer]]:
-    """One finished frame and its layers: a pure function of (casts, frame). `clock` learns where the time went."""
-    out, faces = _rendered(casts, frame, clock, with_surface=False)
+def render_frame(
+    casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None, mark: int | None = None
+) -> tuple[Frame, list[Layer]]:
+    """One finished frame and its layers: a pure function of (casts, frame, mark). `clock` learns where the time went.
+
+    `mark`: number of the delivery, hidden in the doubles' pixels (`schema.mark`). Every delivery has one; only measurements go without.
+    """
+    out, faces = _rendered(casts, frame, clock, mark, with_surface=False)
     return out, [face.layer for face in faces]
 
 
 def render_passes(
-    casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None
+    casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None, mark: int | None = None
 ) -> tuple[Frame, list[Layer], FramePasses]:
     """The frame and layers of `render_frame`, bit for bit, and the passes they were made from."""
-    out, faces = _rendered(casts, frame, clock, with_surface=True)
+    out, faces = _rendered(casts, frame, clock, mark, with_surface=True)
     layers = [face.layer for face in faces]
     near = {id(layer): n for n, layer in enumerate(farthest_first(layers))}
     passes = [
@@ -86,7 +91,7 @@ class _Face:
 
 
 def _rendered(
-    casts: list[PreparedCast], frame: Frame, clock: StageClock | None, with_surface: bool
+    casts: list[PreparedCast], frame: Frame, clock: StageClock | None, mark: int | None, with_surface: bool
 ) -> tuple[Frame, list[_Face]]:
     clock = clock or StageClock()
     clock.start()
@@ -119,6 +124,9 @@ def _rendered(
         if cast.look.grain:
             layer = add_grain(layer, float(track.grain[row]), (frame.index, track.track_id))
         clock.lap("refine")
+        if mark is not None:
+            layer = add_mark(layer, mark)
+            clock.lap("mark")
         held = hold_out(layer, track.sample(frame.index), shown, plate)
         faces.append(_Face(held, layer.alpha, surface, points))
         plates[track.track_id] = plate

@@ -16,6 +16,7 @@ from delivered_plates import BT709, LINEAR, RGB8, SRGB, YUV8, frames_of, shot_of
 
 from digidouble.deliver.log import log_path, read_log
 from digidouble.deliver.settings import DeliverySettings
+from digidouble.deliver.signing import Signed
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import OutputError, SettingsError, UnreadableMedia
 
@@ -30,8 +31,10 @@ def test_delivery_is_complete_hashed_and_logged(tmp_path, name):
             writer.write(frame)
         assert not [p for p in tmp_path.iterdir() if not p.name.startswith(".")], "nothing under final names yet"
     delivered = writer.close()
-    assert {p.name for p in tmp_path.iterdir()} == {f.path.name for f in delivered.files} | {delivered.log.name}
-    for file in delivered.files:
+    assert {p.name for p in tmp_path.iterdir()} == {f.path.name for f in (*delivered.files, *delivered.sidecars)} | {
+        delivered.log.name
+    }
+    for file in (*delivered.files, *delivered.sidecars):
         assert hashlib.sha256(file.path.read_bytes()).hexdigest() == file.sha256
         assert file.path.stat().st_size == file.size_bytes
     (record,) = read_log(delivered.log)
@@ -181,7 +184,9 @@ def test_log_keeps_earlier_deliveries(tmp_path):
         read_log(tmp_path / "bad.json")
 
 
-def test_same_frames_give_the_same_bytes(tmp_path):
+def test_same_frames_give_the_same_bytes(tmp_path, monkeypatch):
+    """Signatures and the time in them differ, so the bytes before signing are compared."""
+    monkeypatch.setattr("digidouble.deliver.writer.sign_delivery", lambda *_: Signed((), "not signed"))
     shot = shot_of(YUV8, BT709, 3)
     digests = set()
     for name in ("a.mp4", "b.mp4"):

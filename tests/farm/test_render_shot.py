@@ -17,6 +17,7 @@ from digidouble.farm import RenderSettings, render_shot
 from digidouble.footage import MemoryFootage, open_footage
 from digidouble.performance import analyse, load_performance
 from digidouble.pipeline import prepare, render_frame
+from digidouble.schema.mark import payload_of
 from digidouble.schema.time import FrameRange
 
 UNMARKED = DeliverySettings(visible_label=False, label_waiver_reason="test of pixels")
@@ -47,18 +48,21 @@ def test_workers_do_not_change_a_bit(talk, perf, persona_b, tmp_path):
         results.append(planes_of(out))
     assert same(results[0], results[1]) and same(results[0], results[2])
     casts = prepare(perf, {"main": persona_b})
-    assert same(results[0], [render_frame(casts, f)[0].planes for f in talk.frames])
+    number = payload_of(made.delivered.labels.aigc.produce_id)
+    assert same(results[0], [render_frame(casts, f, mark=number)[0].planes for f in talk.frames])
+    assert not same(results[0], [render_frame(casts, f)[0].planes for f in talk.frames])
 
 
 def test_a_range_is_that_part_of_the_whole(talk, perf, persona_b, tmp_path):
-    render_shot(talk.footage(), perf, {"main": persona_b}, tmp_path / "a.mkv", RenderSettings(workers=2), UNMARKED)
+    same_delivery = replace(UNMARKED, produce_id="one")  # a number of its own would be another invisible mark
+    render_shot(talk.footage(), perf, {"main": persona_b}, tmp_path / "a.mkv", RenderSettings(workers=2), same_delivery)
     part = render_shot(
         talk.footage(),
         perf,
         {"main": persona_b},
         tmp_path / "b.mkv",
         RenderSettings(workers=2, frame_range=FrameRange(10, 25)),
-        UNMARKED,
+        same_delivery,
     )
     assert part.frames == 15
     assert same(planes_of(tmp_path / "a.mkv")[10:25], planes_of(tmp_path / "b.mkv"))
@@ -68,7 +72,7 @@ def test_a_range_is_that_part_of_the_whole(talk, perf, persona_b, tmp_path):
         {"main": persona_b},
         tmp_path / "c.mkv",
         RenderSettings(workers=1, frame_range=FrameRange(36, 900)),
-        UNMARKED,
+        same_delivery,
     )
     assert beyond.frames == 4
     with pytest.raises(SettingsError, match="empty"):
@@ -78,7 +82,7 @@ def test_a_range_is_that_part_of_the_whole(talk, perf, persona_b, tmp_path):
             {"main": persona_b},
             tmp_path / "d.mkv",
             RenderSettings(frame_range=FrameRange(50, 60)),
-            UNMARKED,
+            same_delivery,
         )
     assert not (tmp_path / "d.mkv").exists()
 
@@ -129,10 +133,10 @@ def test_a_plate_that_breaks_leaves_nothing(talk, perf, persona_b, tmp_path):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_worker_that_fails_leaves_nothing(talk, perf, persona_b, tmp_path, monkeypatch, workers):
-    def fails(casts, frame, clock=None):
+    def fails(casts, frame, clock=None, mark=None):
         if frame.index == 17:
             raise ZeroDivisionError("a bug of ours")
-        return render_frame(casts, frame, clock)
+        return render_frame(casts, frame, clock, mark)
 
     monkeypatch.setattr("digidouble.farm.local.render_frame", fails)
     with pytest.raises(ZeroDivisionError):
@@ -189,6 +193,9 @@ def test_memory_does_not_grow_with_length(persona_b, tmp_path):
         def __init__(self, count: int) -> None:
             super().__init__(short.frames, RATE)
             self.shot = replace(self.shot, frame_count=count)
+
+        def _seek(self, index):
+            return next(self._stream(range(index, index + 1)))
 
         def _stream(self, frame_range):
             for i in frame_range:

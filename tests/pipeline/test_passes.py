@@ -155,7 +155,7 @@ def test_uv_finds_the_albedo_in_the_atlas(made, perf, persona_b):
     """A picture of UV, read as an STMap over the atlas the cast was prepared with, is the albedo on skin."""
     cast = prepare(perf, {"main": persona_b})[0]
     for i, c in made[2].items():
-        a, b, mix = cast.keys_at(perf.tracks[0].row(i))
+        a, b, mix = cast.skin(perf.tracks[0].row(i), perf.tracks[0].sample(i).points_px)
         atlas = a.atlas + np.float32(mix) * (b.atlas - a.atlas)
         u, v = c["uv.u"], 1 - c["uv.v"]
         found = cv2.remap(atlas, u * atlas.shape[1] - 0.5, v * atlas.shape[0] - 0.5, cv2.INTER_LINEAR)
@@ -177,7 +177,7 @@ def test_motion_is_the_meshs(made, perf, persona_b):
                 x, y = np.rint(now[p, :2]).astype(int)
                 got.append([c[f"{name}.u"][y, x], -c[f"{name}.v"][y, x].astype(np.float32)])
                 wanted.append(then[p, :2] - now[p, :2])
-            np.testing.assert_allclose(got, wanted, atol=0.12)
+            np.testing.assert_allclose(got, wanted, atol=0.15)  # read up to 0.7 px beside the point
             assert np.abs(wanted).max() > 0.2
 
 

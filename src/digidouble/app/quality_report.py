@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from digidouble.deliver.report import Curve, Report, Series, Sheet, Timing
+from digidouble.schema.mark import payload_of
 
 if TYPE_CHECKING:
     from digidouble.farm import RenderResult
@@ -61,6 +62,7 @@ def quality_report(
         warnings=(*warnings, *delivered.warnings),
         labels=_labels(result),
         consent=_consent(personas),
+        gate=_gate(result),
     )
 
 
@@ -87,6 +89,22 @@ def _labels(result: RenderResult) -> dict[str, str]:
         "Visible label": f"first {shown} frame(s)" if shown else "waived; the reason is in the log",
         "AIGC (GB 45438)": labels.aigc.to_json() if labels.aigc else "none",
         "IPTC digital source type": labels.source_type or "none",
+        "C2PA manifest": result.delivered.provenance or "none",
+        "Invisible mark": f"{payload_of(labels.aigc.produce_id):06x}" if labels.aigc else "none",
+    }
+
+
+def _gate(result: RenderResult) -> dict[str, str]:
+    gate: dict[str, Any] = dict(result.gate)
+    looks = gate.get("frames", [])
+    highest = max(looks, key=lambda look: look["score"], default=None)
+    return {
+        "Content gate": f"{gate.get('model')}, limit {gate.get('threshold')}: {gate.get('decision')}",
+        "Frames looked at": str(len(looks)),
+        "Highest score": f"{highest['score']:.3f} ({highest['where']}, frame {highest['frame']})"
+        if highest
+        else "none",
+        "Revocation list": result.revocation_list or "none given",
     }
 
 

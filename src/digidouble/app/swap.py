@@ -17,13 +17,16 @@ from digidouble.app.options import Options
 from digidouble.app.perform import FOOTAGE, track_records
 from digidouble.app.quality_report import quality_report, report_path, timings
 from digidouble.app.show import Show
+from digidouble.capture import read_revocations
 from digidouble.deliver.report import write_report
 from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import SettingsError
 from digidouble.farm import RenderResult, RenderSettings, left_out, render_shot
+from digidouble.farm.local import default_gate, frames_to_look_at, look_at_plate
 from digidouble.footage import Footage, FootageSettings
 from digidouble.footage.edit import is_edit
+from digidouble.perception.content import ContentGate
 from digidouble.performance import PerformSettings, load_performance
 from digidouble.persona import load_persona
 from digidouble.render import LookSettings
@@ -33,14 +36,25 @@ from digidouble.schema.time import FrameRange
 
 RENDER = Options(
     RenderSettings,
-    ("quality", "frame_range", "workers", "purpose", "samples", "passes", "passes_format"),
+    ("quality", "frame_range", "workers", "purpose", "revoked", "samples", "passes", "passes_format"),
     "Rendering",
     {"frame_range": "--range"},
 )
 LOOK = Options(LookSettings, ("keep_tone", "wrinkles", "detail_match", "grain", "motion_blur"), "Look")
 DELIVERY = Options(
     DeliverySettings,
-    ("codec", "crf", "audio", "visible_label", "label_waiver_reason", "label_corner", "content_producer", "produce_id"),
+    (
+        "codec",
+        "crf",
+        "audio",
+        "visible_label",
+        "label_waiver_reason",
+        "label_corner",
+        "content_producer",
+        "produce_id",
+        "certificate",
+        "private_key",
+    ),
     "Delivery",
     {"label_waiver_reason": "--reason"},
 )
@@ -89,8 +103,10 @@ def swap(
     files = cast_files(cast)
     loaded = {path: load_persona(path) for path in dict.fromkeys(files.values())}
     casting = {track: loaded[path] for track, path in files.items()}
+    revocations = read_revocations(render.revoked)
     for persona in casting.values():  # before the plate is analysed: a refusal should not take minutes
         persona.consent.check(date.today(), render.purpose)
+        revocations.check(persona, date.today())
     for note in left_out(casting, render.quality):
         show.warn(note)
     delivery = replace(delivery, quality=render.quality, consent_ids=tuple(consent_id(p) for p in loaded.values()))
@@ -142,12 +158,12 @@ def swap_one(
     show: Show, plate: Path, plate_at: Path | None, out: Path, job: Job
 ) -> tuple[RenderResult, Plate, Path | None]:
     """Analyse and render one plate. Returns the result, the plate, and its report."""
-    render, delivery = job.render, job.delivery
+    render, delivery, gate = job.render, job.delivery, default_gate()
     with (
-        _ready(plate, plate_at, out, render, delivery, job.footage, show) as ready,
+        _ready(plate, plate_at, out, (render, gate), delivery, job.footage, show) as ready,
         show.progress("rendering") as progress,
     ):
-        result = render_shot(ready.footage, ready.performance, job.casting, out, render, delivery, progress)
+        result = render_shot(ready.footage, ready.performance, job.casting, out, render, delivery, progress, gate)
     for warning in result.delivered.warnings:
         show.warn(warning)
     page = report_path(out) if job.report else None
@@ -189,12 +205,13 @@ def _ready(
     plate: Path,
     plate_at: Path | None,
     out: Path,
-    render: RenderSettings,
+    rendering: tuple[RenderSettings, ContentGate],
     delivery: DeliverySettings,
     footage: FootageSettings,
     show: Show,
 ) -> Iterator[Plate]:
     """Open and analyse. What can be refused is refused before the analysis."""
+    render, gate = rendering
     if is_performance(plate):
         performance = load_performance(plate)
         with plate_of(performance, plate, plate_at, footage, show) as opened:
@@ -205,6 +222,8 @@ def _ready(
         raise typer.BadParameter("goes with an X.perf; the plate is named already", param_hint="--plate")
     with open_plate(plate, footage, show) as opened:
         _can_write(out, opened, render.frame_range, delivery)
+        frames = (render.frame_range or FrameRange(0, opened.shot.frame_count)).clipped(opened.shot.frame_count)
+        look_at_plate(gate, opened, frames_to_look_at(frames, float(opened.shot.rate.fps)))
         found = analysed(opened, PerformSettings(), show)
         yield Plate(opened, found.performance, {"reused": found.reused, "wall_s": found.seconds, "path": found.path})
 
@@ -264,4 +283,7 @@ def _record(result: RenderResult, ready: Plate, page: Path | None) -> dict[str, 
         "passes": [f.path for f in result.passes.files] if result.passes else [],
         "visible_label_frames": delivered.visible_label_frames,
         "source_type": delivered.labels.source_type,
+        "provenance": delivered.provenance,
+        "sidecars": [f.path for f in delivered.sidecars],
+        "content_gate": result.gate,
     }

@@ -6,6 +6,7 @@ pure function of cast and plate, so a variant is the same whichever others are m
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,13 +21,15 @@ from jaxtyping import UInt8
 from digidouble.deliver.overlay import DrawnOverlay, TextOverlay, draw_overlay
 from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
 from digidouble.deliver.writer import Writer, open_writer
-from digidouble.errors import DigidoubleError, NoFace
-from digidouble.farm.local import faces_in
+from digidouble.errors import ContentRefused, DigidoubleError, NoFace
+from digidouble.farm.local import GATE_SIDE, default_gate, faces_in, frames_to_look_at, look_at_plate
 from digidouble.footage import Footage
+from digidouble.perception.content import ContentGate
 from digidouble.pipeline import render_frame
 from digidouble.render import PreparedCast
 from digidouble.schema.colour import rgb8_from_frame
 from digidouble.schema.frame import Frame
+from digidouble.schema.mark import payload_of
 from digidouble.schema.performance import Performance
 from digidouble.schema.time import FrameRange
 
@@ -84,17 +87,30 @@ def render_pass(
         KeyboardInterrupt and the like: unfinished files are removed first.
     """
     outcomes = [Outcome(job) for job in jobs]
+    gate, looked_at = default_gate(), frames_to_look_at(frames, float(performance.shot.rate.fps))
+    try:
+        look_at_plate(gate, plate, looked_at)
+    except ContentRefused as e:  # a plate that is refused is refused for everybody
+        for outcome in outcomes:
+            outcome.fail(e)
+        return outcomes
     casts = _prepared(performance, outcomes, prepared)
-    _open(plate, performance, frames, outcomes)
+    marks = {o.job.cast: payload_of(produce_id(performance, o.job)) for o in outcomes}
+    _open(plate, performance, frames, outcomes, casts)
     workers = workers or os.cpu_count() or 1
     cv2.setNumThreads(1)  # frames run in parallel
     try:
         with ThreadPoolExecutor(workers, thread_name_prefix="campaign") as pool:
             try:
-                for frame, rendered in _rendered(plate, casts, frames, pool, workers):
+                for frame, rendered in _rendered(plate, casts, frames, pool, workers, marks):
+                    if frame.index in looked_at:
+                        rendered = {cast: _looked_at(gate, r) for cast, r in rendered.items()}
                     _deliver(frame, rendered, outcomes, performance, frames, pool)
                     if progress:
                         progress(sum(o.writer is not None for o in outcomes))
+                for outcome in outcomes:
+                    if outcome.writer is not None:
+                        outcome.writer.notes["content_gate"] = gate.record()
                 list(pool.map(_close, outcomes))
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)
@@ -108,6 +124,23 @@ def render_pass(
             if outcome.writer is not None:
                 outcome.writer.abort()
     return outcomes
+
+
+def produce_id(performance: Performance, job: Job) -> str:
+    """The number that labels and the hidden mark of a job carry: the same for all variants of a cast, which share its pixels."""
+    seed = f"{performance.shot.sha256} {job.cast!r}"
+    return job.delivery.produce_id or hashlib.sha256(seed.encode()).hexdigest()[:32]
+
+
+def _looked_at(gate: ContentGate, rendered: Frame | Exception) -> Frame | Exception:
+    """What the content gate leaves of a finished frame."""
+    if isinstance(rendered, Exception):
+        return rendered
+    try:
+        gate.look("result", rendered.index, rgb8_from_frame(rendered, GATE_SIDE))
+    except ContentRefused as e:
+        return e
+    return rendered
 
 
 def _prepared(
@@ -132,7 +165,9 @@ def _prepared(
     return casts
 
 
-def _open(plate: Footage, performance: Performance, frames: FrameRange, outcomes: list[Outcome]) -> None:
+def _open(
+    plate: Footage, performance: Performance, frames: FrameRange, outcomes: list[Outcome], casts: Mapping[Cast, list[PreparedCast]]
+) -> None:  # fmt: skip
     whole = len(frames) == plate.shot.frame_count
     for outcome in outcomes:
         if outcome.error:
@@ -141,13 +176,20 @@ def _open(plate: Footage, performance: Performance, frames: FrameRange, outcomes
             job = outcome.job
             outcome.drawn = tuple(draw_overlay(o, plate.shot.size_wh) for o in job.overlays)
             delivery = job.delivery if whole else replace(job.delivery, frame_range=frames)
+            people = dict.fromkeys((c.plan.persona.name, c.plan.persona.sha256) for c in casts[job.cast])
+            delivery = replace(delivery, produce_id=produce_id(performance, job), personas=tuple(people))
             outcome.writer = open_writer(job.out, performance.shot, delivery)
         except Exception as e:  # this variant only
             outcome.fail(e)
 
 
 def _rendered(
-    plate: Footage, casts: Mapping[Cast, list[PreparedCast]], frames: FrameRange, pool: ThreadPoolExecutor, workers: int
+    plate: Footage,
+    casts: Mapping[Cast, list[PreparedCast]],
+    frames: FrameRange,
+    pool: ThreadPoolExecutor,
+    workers: int,
+    marks: Mapping[Cast, int],
 ) -> Iterator[tuple[Frame, dict[Cast, Frame | Exception]]]:
     """(plate frame, cast -> finished frame or what went wrong) in order; a bounded number in memory."""
     pending: deque[tuple[Frame, dict[Cast, Future[Frame]]]] = deque()
@@ -162,14 +204,16 @@ def _rendered(
                 break
             frame_bytes = sum(p.nbytes for p in frame.planes)
             window = max(1, min(2 * workers, MEMORY_BYTES // (frame_bytes * (len(casts) + 1))))
-            pending.append((frame, {c: pool.submit(_finished, prepared, frame) for c, prepared in casts.items()}))
+            pending.append(
+                (frame, {c: pool.submit(_finished, prepared, frame, marks.get(c)) for c, prepared in casts.items()})
+            )
         if pending:
             frame, futures = pending.popleft()
             yield frame, {cast: _result(future) for cast, future in futures.items()}
 
 
-def _finished(casts: list[PreparedCast], frame: Frame) -> Frame:
-    return render_frame(casts, frame)[0]
+def _finished(casts: list[PreparedCast], frame: Frame, mark: int | None) -> Frame:
+    return render_frame(casts, frame, mark=mark)[0]
 
 
 def _result(future: Future[Frame]) -> Frame | Exception:

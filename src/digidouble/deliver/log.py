@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
 from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
 from digidouble.errors import OutputError, UnreadableMedia
+from digidouble.schema.mark import payload_of
 from digidouble.schema.shot import Shot
 
 MAX_LOG_BYTES = 64 << 20
@@ -22,26 +24,39 @@ MAX_LOG_BYTES = 64 << 20
 
 def log_path(out: Path) -> Path:
     """`shot.mp4` -> `shot.mp4.delivery.json`; a sequence's frame field is left out of the name."""
-    return out.with_name(re.sub(r"[._-]?(#+|%0?\d*d)", "", out.name) + ".delivery.json")
+    return out.with_name(plain_name(out) + ".delivery.json")
 
 
-def delivery_record(delivered: DeliveredFiles, shot: Shot, settings: DeliverySettings) -> dict[str, object]:
-    """The log line as a JSON-ready object."""
+def plain_name(out: Path) -> str:
+    """The file name without a sequence's frame field: `shot.####.exr` -> `shot.exr`."""
+    return re.sub(r"[._-]?(#+|%0?\d*d)", "", out.name)
+
+
+def delivery_record(
+    delivered: DeliveredFiles, shot: Shot, settings: DeliverySettings, notes: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """The log line as a JSON-ready object. `notes`: what else belongs on record (the gate's decisions)."""
+    notes = notes or {}
     labels = delivered.labels
     return {
         "schema": "digidouble.delivery/1",
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": [{"name": f.path.name, "bytes": f.size_bytes, "sha256": f.sha256} for f in delivered.files],
+        "sidecars": [{"name": f.path.name, "bytes": f.size_bytes, "sha256": f.sha256} for f in delivered.sidecars],
         "frames": delivered.frame_count,
         "encoding": delivered.encoding,
         "plate": {"name": Path(shot.path).name, "sha256": shot.sha256},
         "labels": {
             "aigc": json.loads(labels.aigc.to_json()) if labels.aigc else None,
             "source_type": labels.source_type,
+            "mark": f"{payload_of(labels.aigc.produce_id):06x}" if labels.aigc and settings.personas else None,
+            "provenance": delivered.provenance,
             "visible_frames": delivered.visible_label_frames,
             "waiver": settings.label_waiver_reason or None,
         },
         "consents": list(settings.consent_ids),
+        "personas": [{"name": name, "sha256": sha256} for name, sha256 in settings.personas],
+        **notes,
         "settings": settings.to_record(),
         "versions": {name: _version(name) for name in ("digidouble", "av", "OpenEXR", "Pillow", "numpy")},
         "warnings": list(delivered.warnings),

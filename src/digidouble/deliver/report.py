@@ -1,4 +1,4 @@
-"""The quality report: one HTML file that needs nothing else, neither network nor scripts.
+"""The quality report: one HTML file that needs nothing else, neither network nor scripts, in English and in Chinese.
 
 `write_report` renders a `Report` with `templates/report.html.j2` with everything inline: style, pictures as
 base64 JPEG, curves as SVG. Autoescape is on: names in it come from strangers' files.
@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Num, UInt8
 
 from digidouble.deliver.partial import output_errors, partial_path
+from digidouble.deliver.report_words import chinese
 from digidouble.errors import SettingsError
 
 MAX_CURVE_POINTS = 2000
@@ -82,6 +83,7 @@ class Report:
         warnings: what the user should know, one sentence each.
         labels: what marks the output as synthetic, label -> value.
         consent: the consent that allows it, label -> value.
+        gate: what was checked and decided before it was delivered, label -> value.
     """
 
     title: str
@@ -92,6 +94,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     labels: Mapping[str, str] | None = None
     consent: Mapping[str, str] | None = None
+    gate: Mapping[str, str] | None = None
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -123,6 +126,7 @@ def render_report(report: Report) -> str:
     )
     return environment.get_template("report.html.j2").render(
         report=report,
+        chinese=chinese,
         sheets=[(sheet.caption, _jpeg_base64(sheet.rgb8)) for sheet in report.sheets],
         charts=[(curve, chart_of(curve)) for curve in report.curves],
         slowest=max((timing.ms_per_frame for timing in report.timings), default=0.0),

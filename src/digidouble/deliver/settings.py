@@ -38,6 +38,10 @@ class DeliverySettings:
         produce_id: the producer's number for this content; "" derives one from the plate and these settings.
         consent_ids: consent records that allow this delivery, for the log.
         source_type: IPTC digital source type; `trainedAlgorithmicMedia` for speech on a portrait.
+        certificate: PEM chain that signs the C2PA manifest, signer first; None takes DIGIDOUBLE_SIGN_CERT, else a development
+            certificate made on first use.
+        private_key: its unencrypted PEM key; None takes DIGIDOUBLE_SIGN_KEY.
+        personas: (name, sha256) of everyone cast, for manifest and log.
     """
 
     codec: Codec = "auto"
@@ -53,6 +57,9 @@ class DeliverySettings:
     produce_id: str = ""
     consent_ids: tuple[str, ...] = ()
     source_type: SourceType = "compositeWithTrainedAlgorithmicMedia"
+    certificate: Path | None = None
+    private_key: Path | None = None
+    personas: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("codec", self.codec, get_args(Codec))
@@ -73,7 +80,12 @@ class DeliverySettings:
 
     def to_record(self) -> dict[str, object]:
         """The settings as JSON-ready values, for the log."""
-        return json.loads(json.dumps(asdict(self)))
+        record = asdict(self)
+        del (
+            record["certificate"],
+            record["private_key"],
+        )  # who signed is in the manifest; where keys lie is nobody's business
+        return json.loads(json.dumps(record))
 
     def labels_for(self, shot: Shot) -> Labels:
         """The machine-readable labels of a delivery of this shot."""
@@ -103,6 +115,8 @@ class DeliveredFiles:
         labels: machine-readable labels in every file.
         visible_label_frames: leading frames that carry the visible label (0: waived).
         warnings: what could not be kept, in words for the user.
+        sidecars: C2PA manifests (and the frame list they sign) beside files that cannot carry one.
+        provenance: where the manifest is and who signed it, in words.
     """
 
     files: tuple[DeliveredFile, ...]
@@ -112,6 +126,8 @@ class DeliveredFiles:
     labels: Labels
     visible_label_frames: int
     warnings: tuple[str, ...] = ()
+    sidecars: tuple[DeliveredFile, ...] = ()
+    provenance: str = ""
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

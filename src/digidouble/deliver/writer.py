@@ -29,6 +29,7 @@ from digidouble.deliver.log import append_log, delivery_record, log_path
 from digidouble.deliver.movie import MOVIE_SUFFIXES, MovieSink
 from digidouble.deliver.partial import output_errors
 from digidouble.deliver.settings import DeliveredFile, DeliveredFiles, DeliverySettings
+from digidouble.deliver.signing import sign_delivery
 from digidouble.deliver.visible_label import VisibleLabel, choose_corner, label_frame
 from digidouble.errors import OutputError
 from digidouble.schema.frame import Frame, PixelLayout, Roi
@@ -86,9 +87,13 @@ class Writer:
     `write` may run in a thread of its own (encoders release the interpreter lock); `abort` may come from another.
     """
 
+    notes: dict[str, object]
+    """What else goes into the delivery log; may be filled until `close`."""
+
     def __init__(self, out: Path, shot: Shot, settings: DeliverySettings, labels: Labels, sink: Sink) -> None:
         self._out, self._shot, self._settings, self._labels, self._sink = out, shot, settings, labels, sink
         self._lock = threading.Lock()
+        self.notes = {}
         self._open = True
         self._count = 0
         self._last_index: int | None = None
@@ -185,23 +190,30 @@ class Writer:
     def _deliver(self, pairs: list[tuple[Path, Path]]) -> DeliveredFiles:
         """Check the labels, hash, log, rename. The log comes first: no copy may exist without its record."""
         with output_errors(self._out):
-            for partial in {pairs[0][0], pairs[-1][0]}:
-                found = read_labels(partial)
-                if found != self._labels:
-                    raise OutputError(f"{self._out}: the labels read back as {found}, expected {self._labels}")
-            files = tuple(delivered_file(partial, final) for partial, final in pairs)
-            delivered = DeliveredFiles(
-                files,
-                log_path(self._out),
-                self._count,
-                self._sink.encoding,
-                self._labels,
-                min(self._count, self._visible_frames),
-                tuple(self._sink.warnings),
-            )
-            append_log(delivered.log, delivery_record(delivered, self._shot, self._settings))
-            for partial, final in pairs:
-                partial.replace(final)
+            signed = sign_delivery(pairs, self._out, self._shot, self._settings, self._labels)
+            try:
+                for partial in {pairs[0][0], pairs[-1][0]}:  # after signing: it must not have cost a label
+                    found = read_labels(partial)
+                    if found != self._labels:
+                        raise OutputError(f"{self._out}: the labels read back as {found}, expected {self._labels}")
+                files = tuple(delivered_file(partial, final) for partial, final in pairs)
+                delivered = DeliveredFiles(
+                    files,
+                    log_path(self._out),
+                    self._count,
+                    self._sink.encoding,
+                    self._labels,
+                    min(self._count, self._visible_frames),
+                    tuple(self._sink.warnings),
+                    tuple(delivered_file(partial, final) for partial, final in signed.sidecars),
+                    signed.words,
+                )
+                append_log(delivered.log, delivery_record(delivered, self._shot, self._settings, self.notes))
+                for partial, final in (*pairs, *signed.sidecars):
+                    partial.replace(final)
+            finally:
+                for partial, _ in signed.sidecars:
+                    partial.unlink(missing_ok=True)
         return delivered
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import get_args
@@ -22,6 +23,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
+from digidouble.capture import read_revocations
 from digidouble.composite import matte_of
 from digidouble.deliver.passes import PassesFormat, PassesPlan, PassesWriter, layer_names, pass_stem
 from digidouble.deliver.settings import DeliveredFiles, DeliverySettings, Quality
@@ -29,12 +31,14 @@ from digidouble.deliver.sidecar import PassTrack
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import NoFace, SettingsError
 from digidouble.footage import Footage
+from digidouble.perception.content import ContentGate
 from digidouble.pipeline import prepare, render_frame, render_passes
 from digidouble.render import LookSettings, PreparedCast
 from digidouble.schema.clock import StageClock
 from digidouble.schema.colour import LUMA, rgb8_from_frame
 from digidouble.schema.frame import Frame, Roi
 from digidouble.schema.layers import Layer
+from digidouble.schema.mark import payload_of
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
@@ -54,6 +58,7 @@ class RenderSettings:
         workers: frames in work at a time; 0 takes the machine's cores.
         frame_range: the part of the shot to render; None is all of it.
         purpose: what the result is for; each persona's consent must cover it. None asks only that consent is valid today.
+        revoked: list of consents that were taken back (docs/labels.md); None takes the one that DIGIDOUBLE_REVOKED names, if any.
         look: how the double takes the plate's look.
         samples: frames kept as pictures for the report.
         passes: folder for a compositor's passes of every frame, beside OUT (see docs/deliver.md).
@@ -64,6 +69,7 @@ class RenderSettings:
     workers: int = 0
     frame_range: FrameRange | None = None
     purpose: str | None = None
+    revoked: Path | None = None
     look: LookSettings = field(default_factory=LookSettings)
     samples: int = 6
     passes: Path | None = None
@@ -95,6 +101,7 @@ class RenderResult:
         delivered: the files. frames: how many. wall_s: time taken. stages: seconds per stage, summed over threads.
         samples: pictures for the report. tracks: ids that were cast. curves: name -> (frame indices, values).
         passes: the files of the passes, when there are any.
+        gate: the content gate's record. revocation_list: the file that was asked, "" when none was named.
     """
 
     delivered: DeliveredFiles
@@ -105,16 +112,19 @@ class RenderResult:
     tracks: tuple[int, ...]
     curves: dict[str, tuple[list[int], list[float]]]
     passes: DeliveredFiles | None = None
+    gate: dict[str, object] = field(default_factory=dict)
+    revocation_list: str = ""
 
 
 def render_shot(
     plate: Footage, performance: Performance, casting: Mapping[str, Persona], out: Path, settings: RenderSettings | None = None,
-    delivery: DeliverySettings | None = None, progress: Progress | None = None,
+    delivery: DeliverySettings | None = None, progress: Progress | None = None, gate: ContentGate | None = None,
 ) -> RenderResult:  # fmt: skip
     """Render `plate` with the personas of `casting` ("main", "all" or a track id) into `out`.
 
     Raises:
         NoFace: the plate has no face to stand in for. CastingError, ConsentError: see `pipeline.prepare`.
+        ContentRefused: `gate` (None: the usual one) saw adult content. WeightsError: its network is missing.
         OutputError, MediaError: nothing is left under `out`'s name.
     """
     settings, delivery = settings or RenderSettings(), delivery or DeliverySettings()
@@ -130,6 +140,16 @@ def render_shot(
         raise SettingsError(f"the frame range is empty: {plate.shot.path} has frames 0:{plate.shot.frame_count}.")
     if settings.frame_range is not None:
         delivery = replace(delivery, frame_range=frames)
+    clock.start()
+    gate = gate or default_gate()
+    looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
+    if not any(score.where == "plate" for score in gate.scores):
+        look_at_plate(gate, plate, looked_at)
+    clock.lap("gate")
+    cast_of = dict.fromkeys((p.name, p.sha256) for p in casting.values())
+    delivery = replace(delivery, personas=tuple(cast_of))
+    aigc = delivery.labels_for(performance.shot).aigc
+    mark = payload_of(aigc.produce_id) if aigc else None
     wanted = _sample_frames(casts, frames, settings.samples)
     samples: list[Sample] = []
     cv2.setNumThreads(1)  # frames run in parallel; a second layer of threads would only get in the way
@@ -138,13 +158,16 @@ def render_shot(
         _passes(performance, casts, frames, out, settings, delivery) as passes,
     ):
         done = 0
-        render = partial(_with_passes, passes) if passes else render_frame
+        render = partial(_with_passes, passes, mark=mark) if passes else partial(render_frame, mark=mark)
         for source, result, layers in _rendered(
             plate, casts, frames, settings.workers or os.cpu_count() or 1, clock, render
         ):
             if result.index in wanted:
                 samples.append(_sample(casts[0], source, result))
             clock.start()
+            if result.index in looked_at:
+                gate.look("result", result.index, rgb8_from_frame(result, GATE_SIDE))
+                clock.lap("gate")
             matte = matte_over(layers, result.size_hw) if writer.wants_matte else None
             writer.write(result, faces_in(performance, result.index) if done == 0 else (), matte)
             clock.lap("encode")
@@ -153,6 +176,8 @@ def render_shot(
                 progress(done, len(frames))
         clock.start()
         made = passes.close() if passes else None
+        writer.notes["content_gate"] = gate.record()
+        writer.notes["revocations"] = _revocations_note(settings)
         delivered = writer.close()
         clock.lap("encode")
     return RenderResult(
@@ -164,6 +189,8 @@ def render_shot(
         tracks=tuple(c.plan.track.track_id for c in casts),
         curves=_curves(casts[0], frames),
         passes=made,
+        gate=gate.record(),
+        revocation_list=read_revocations(settings.revoked).name,
     )
 
 
@@ -171,6 +198,9 @@ def prepare_shot(
     performance: Performance, casting: Mapping[str, Persona], settings: RenderSettings
 ) -> list[PreparedCast]:
     """What the frames of a shot are rendered from, as the settings ask. Raises as `pipeline.prepare`."""
+    revocations, today = read_revocations(settings.revoked), date.today()
+    for persona in casting.values():
+        revocations.check(persona, today)
     final = settings.quality == "final"
     return prepare(performance, casting, settings.look, purpose=settings.purpose, radiance=final)
 
@@ -217,14 +247,44 @@ def _passes(
 
 
 def _with_passes(
-    writer: PassesWriter, casts: list[PreparedCast], frame: Frame, clock: StageClock
+    writer: PassesWriter, casts: list[PreparedCast], frame: Frame, clock: StageClock, mark: int | None = None
 ) -> tuple[Frame, list[Layer]]:
     """`render_frame`, its passes written on the way (by the worker: each frame has its own files)."""
-    out, layers, passes = render_passes(casts, frame, clock)
+    out, layers, passes = render_passes(casts, frame, clock, mark)
     clock.start()
     writer.write(passes)
     clock.lap("passes")
     return out, layers
+
+
+def _revocations_note(settings: RenderSettings) -> dict[str, object]:
+    """Which list was asked, for the log."""
+    found = read_revocations(settings.revoked)
+    return {"list": found.name or None, "sha256": found.sha256 or None, "entries": len(found.entries)}
+
+
+GATE_SIDE = 1024  # the gate's network sees 256 pixels; no need to convert a whole film frame
+
+
+def default_gate() -> ContentGate:
+    """The content gate of every render that names no other."""
+    return ContentGate()
+
+
+def frames_to_look_at(frames: FrameRange, fps: float) -> frozenset[int]:
+    """Frames that the content gate sees: one in five seconds, at least 8, at most 60, first and last included."""
+    count = min(len(frames), max(8, min(60, round(len(frames) / fps / 5))))
+    return frozenset(int(i) for i in np.linspace(frames.start, frames.end_exclusive - 1, count).round())
+
+
+def look_at_plate(gate: ContentGate, plate: Footage, indices: frozenset[int]) -> None:
+    """Show the gate a plate before anything else is done with it.
+
+    Raises:
+        ContentRefused: it has adult content.
+    """
+    for index in sorted(indices):
+        gate.look("plate", index, rgb8_from_frame(plate.frame(index), GATE_SIDE))
 
 
 def _rendered(

