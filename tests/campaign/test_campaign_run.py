@@ -356,3 +356,33 @@ def test_thumbs_are_of_the_result(campaign, tmp_path):
         rgb = rgb8_from_frame(movie.frame(4))
     expected = cv2.resize(rgb, (thumb.shape[1], thumb.shape[0]), interpolation=cv2.INTER_AREA).astype(float)
     assert np.abs(thumb - expected).mean() < 6
+
+
+def test_the_gate_sees_a_plate_once_and_a_refused_cast_is_not_the_others_refusal(campaign, tmp_path, monkeypatch):
+    """Two passes over one plate; the first cast's third picture is refused, and the log of the others says they passed."""
+    from digidouble.errors import ContentRefused
+    from digidouble.perception.content import ContentGate
+
+    looks: list[tuple[int, str, int]] = []
+
+    def look(gate, where, frame, rgb8, real=ContentGate.look):
+        looks.append((id(gate), where, frame))
+        results = list(dict.fromkeys(g for g, w, _ in looks if w == "result"))
+        if where == "result" and results[0] == id(gate):
+            gate._scores.append(type("S", (), {"where": where, "frame": frame, "score": 0.99})())
+            raise ContentRefused(f"frame {frame} of one cast")
+        return real(gate, where, frame, rgb8)
+
+    monkeypatch.setattr(ContentGate, "look", look)
+    out = tmp_path / "out"
+    result = run_campaign(campaign(swaps=HELLO), out)
+    plate = [f for _, w, f in looks if w == "plate"]
+    assert len(plate) == len(set(plate)) > 1
+    failed = [r for r in result.rows if r.status == "failed"]
+    made = [r for r in result.rows if r.status == "rendered"]
+    assert failed and made and all("of one cast" in r.error for r in failed)
+    logs = list((out / "variants").glob("*.delivery.json"))
+    assert len(logs) == len({r.variant for r in made})
+    for log in logs:
+        for record in read_log(log):
+            assert record["content_gate"]["decision"] == "passed"

@@ -7,13 +7,13 @@ Public-domain portraits (scikit-image's astronaut, matplotlib's Grace Hopper) wi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
 
 import cv2
 import degraded
 import numpy as np
 import pytest
+from public_pictures import package_file
 from scenes import consent
 
 from digidouble.capture import CaptureSettings, capture
@@ -29,14 +29,6 @@ from digidouble.schema.persona import KeyAtlas, Persona
 SIZE, COUNT = 256, 6
 SPOILED = (0, 3)
 DE_SKIN, DE_EYES, NEUTRAL_MM, IDENTITY = 1.0, 6.0, 0.6, 0.97
-
-
-def package_file(package: str, member: str) -> Path:
-    spec = util.find_spec(package)
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        if (path := Path(folder) / member).is_file():
-            return path
-    pytest.skip(f"{member} of {package} is not installed")
 
 
 def rgb(path: Path) -> np.ndarray:

@@ -75,6 +75,7 @@ class Outcome:
 def render_pass(
     plate: Footage, performance: Performance, frames: FrameRange, jobs: Sequence[Job],
     prepared: Callable[[Cast], list[PreparedCast]], workers: int = 0, progress: Callable[[int], None] | None = None,
+    gate: ContentGate | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Make the jobs. One that fails is an outcome, and the others go on.
 
@@ -82,12 +83,13 @@ def render_pass(
         prepared: what a cast is rendered from (`farm.prepare_shot`), called once for each.
         workers: frames in work at a time; 0 takes the machine's cores.
         progress: called after each frame with the number of variants that got it.
+        gate: the content gate of this plate, which looks at it once however many passes there are; None is one of its own.
 
     Raises:
         KeyboardInterrupt and the like: unfinished files are removed first.
     """
     outcomes = [Outcome(job) for job in jobs]
-    gate, looked_at = default_gate(), frames_to_look_at(frames, float(performance.shot.rate.fps))
+    gate, looked_at = gate or default_gate(), frames_to_look_at(frames, float(performance.shot.rate.fps))
     try:
         look_at_plate(gate, plate, looked_at)
     except ContentRefused as e:  # a plate that is refused is refused for everybody
@@ -95,6 +97,7 @@ def render_pass(
             outcome.fail(e)
         return outcomes
     casts = _prepared(performance, outcomes, prepared)
+    gates = {cast: gate.apart() for cast in casts}  # one cast's refusal is not the others'
     marks = {o.job.cast: payload_of(produce_id(performance, o.job)) for o in outcomes}
     _open(plate, performance, frames, outcomes, casts)
     workers = workers or os.cpu_count() or 1
@@ -104,13 +107,13 @@ def render_pass(
             try:
                 for frame, rendered in _rendered(plate, casts, frames, pool, workers, marks):
                     if frame.index in looked_at:
-                        rendered = {cast: _looked_at(gate, r) for cast, r in rendered.items()}
+                        rendered = {cast: _looked_at(gates[cast], r) for cast, r in rendered.items()}
                     _deliver(frame, rendered, outcomes, performance, frames, pool)
                     if progress:
                         progress(sum(o.writer is not None for o in outcomes))
                 for outcome in outcomes:
                     if outcome.writer is not None:
-                        outcome.writer.notes["content_gate"] = gate.record()
+                        outcome.writer.notes["content_gate"] = gates[outcome.job.cast].record()
                 list(pool.map(_close, outcomes))
             except BaseException:
                 pool.shutdown(wait=True, cancel_futures=True)

@@ -19,7 +19,9 @@ from digidouble.campaign.spec import PURPOSE, read_campaign
 from digidouble.campaign.store import Made, Store, opened_store
 from digidouble.errors import AssetError, DigidoubleError, SettingsError
 from digidouble.farm import RenderSettings, prepare_shot
+from digidouble.farm.local import default_gate
 from digidouble.footage import Footage, open_footage
+from digidouble.perception.content import ContentGate
 from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.persona import load_persona
 from digidouble.render import PreparedCast
@@ -121,16 +123,17 @@ class _Run:
                 self._errors |= {v.variant_id: str(e) for v in variants}
                 return
             self._say(f"rendering {len(variants)} variant(s) of {facts.source.name}")
-            casts = _Casts(self._plan, performance)
+            casts, gate = _Casts(self._plan, performance), default_gate()
             left = variants
             for _ in range(retries + 1):
-                left = self._round(facts, footage, performance, casts, left)
+                left = self._round(facts, footage, performance, casts, gate, left)
                 if not left:
                     return
 
     def _round(
-        self, facts: PlateFacts, footage: Footage, performance: Performance, casts: _Casts, variants: list[Variant]
-    ) -> list[Variant]:
+        self, facts: PlateFacts, footage: Footage, performance: Performance, casts: _Casts, gate: ContentGate,
+        variants: list[Variant],
+    ) -> list[Variant]:  # fmt: skip
         """Try each of them once. Returns those that may be tried again."""
         again: list[Variant] = []
         for batch in batches(variants, facts, self._plan.campaign.at_once):
@@ -140,7 +143,7 @@ class _Run:
             jobs = [self._job(v, facts) for v in batch]
             begun = time.perf_counter()
             outcomes = render_pass(
-                footage, performance, facts.frames, jobs, casts.prepared, self._workers, self._advance
+                footage, performance, facts.frames, jobs, casts.prepared, self._workers, self._advance, gate
             )
             seconds = time.perf_counter() - begun
             self._render_s += seconds

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from digidouble.deliver.partial import output_errors, partial_path
+from digidouble.deliver.partial import write_text
 from digidouble.errors import OutputError
 from digidouble.footage.edit import clips_of, edit_text, events_of_edl, read_timeline, reference_of, span_of
 from digidouble.schema.shot import Shot
@@ -36,13 +36,7 @@ def write_conform(edit: Path, out: Path, delivered: Mapping[int, Conformed]) -> 
         raise OutputError(f"{out}: this is the edit itself; write the conform into another folder")
     text = edit_text(edit)
     made = _edl(text, delivered) if edit.suffix.lower() == ".edl" else _otio(edit, text, out, delivered)
-    partial = partial_path(out)
-    with output_errors(out):
-        try:
-            partial.write_text(made, "utf-8")
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
+    write_text(out, made)
     return out
 
 

@@ -30,6 +30,21 @@ def partial_path(final: Path) -> Path:
     return final.with_name(f".{final.stem[:120]}.partial-{os.getpid()}-{next(_serial)}{final.suffix}")
 
 
+def write_text(path: Path, text: str) -> None:
+    """A text file, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written; nothing is left then.
+    """
+    partial = partial_path(path)
+    with output_errors(path):
+        try:
+            partial.write_text(text, "utf-8")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
 @contextmanager
 def output_errors(out: Path) -> Iterator[None]:
     """Whatever FFmpeg, OpenEXR or the system says when writing fails, as an `OutputError` that names `out`."""

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import Num, UInt8
 
-from digidouble.deliver.partial import output_errors, partial_path
+from digidouble.deliver.partial import write_text
 from digidouble.deliver.report_words import chinese
 from digidouble.errors import SettingsError
 
@@ -103,14 +103,7 @@ def write_report(path: Path, report: Report) -> None:
     Raises:
         OutputError: the file cannot be written; nothing is left then.
     """
-    text = render_report(report)
-    partial = partial_path(path)
-    with output_errors(path):
-        try:
-            partial.write_text(text, "utf-8")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+    write_text(path, render_report(report))
 
 
 def render_report(report: Report) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -143,8 +143,7 @@ def render_shot(
     clock.start()
     gate = gate or default_gate()
     looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
-    if not any(score.where == "plate" for score in gate.scores):
-        look_at_plate(gate, plate, looked_at)
+    look_at_plate(gate, plate, looked_at)
     clock.lap("gate")
     cast_of = dict.fromkeys((p.name, p.sha256) for p in casting.values())
     delivery = replace(delivery, personas=tuple(cast_of))
@@ -177,7 +176,8 @@ def render_shot(
         clock.start()
         made = passes.close() if passes else None
         writer.notes["content_gate"] = gate.record()
-        writer.notes["revocations"] = _revocations_note(settings)
+        asked = _revocations_note(settings)
+        writer.notes["revocations"] = asked
         delivered = writer.close()
         clock.lap("encode")
     return RenderResult(
@@ -190,7 +190,7 @@ def render_shot(
         curves=_curves(casts[0], frames),
         passes=made,
         gate=gate.record(),
-        revocation_list=read_revocations(settings.revoked).name,
+        revocation_list=asked["list"] or "",
     )
 
 
@@ -257,7 +257,7 @@ def _with_passes(
     return out, layers
 
 
-def _revocations_note(settings: RenderSettings) -> dict[str, object]:
+def _revocations_note(settings: RenderSettings) -> dict[str, Any]:
     """Which list was asked, for the log."""
     found = read_revocations(settings.revoked)
     return {"list": found.name or None, "sha256": found.sha256 or None, "entries": len(found.entries)}
@@ -278,11 +278,13 @@ def frames_to_look_at(frames: FrameRange, fps: float) -> frozenset[int]:
 
 
 def look_at_plate(gate: ContentGate, plate: Footage, indices: frozenset[int]) -> None:
-    """Show the gate a plate before anything else is done with it.
+    """Show the gate a plate before anything else is done with it; a gate that has seen one is not asked again.
 
     Raises:
         ContentRefused: it has adult content.
     """
+    if any(score.where == "plate" for score in gate.scores):
+        return
     for index in sorted(indices):
         gate.look("plate", index, rgb8_from_frame(plate.frame(index), GATE_SIDE))
 

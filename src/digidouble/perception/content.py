@@ -46,6 +46,12 @@ class ContentGate:
         self._scores: list[Score] = []
         self._lock = threading.Lock()
 
+    def apart(self) -> ContentGate:
+        """A gate with this one's network that has seen what this one has, and from here on sees and decides by itself."""
+        other = ContentGate(threshold=self.threshold, runner=self._runner)
+        other._scores = list(self.scores)
+        return other
+
     def look(self, where: str, frame: int, rgb8: UInt8[np.ndarray, "h w 3"]) -> float:
         """Score a picture.
 

@@ -21,11 +21,8 @@ TEXELS_PER_PX = (
 )
 FOREHEAD_CM = 2.0  # above the eyes, over the brows of the mean face
 BEARD_CM = -4.5  # height of the nose's base
-STRAND_WIDTH, STRAND_LENGTH, BAND_WIDTH = (
-    0.055,
-    0.07,
-    0.13,
-)  # of the atlas: widest strand, shortest that counts, widest edge of hair
+STRAND_WIDTH, STRAND_LENGTH = 0.055, 0.07  # of the atlas: widest strand, shortest that counts
+BAND_WIDTH = 0.13  # of the atlas: widest edge of hair
 DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highlight, not to be divided by
 
 
@@ -119,7 +116,7 @@ def loose_hair(
         log[unseen] = np.median(log[skin])
         round_ = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(BAND_WIDTH * size) | 1,) * 2)
         band = cv2.morphologyEx(log, cv2.MORPH_CLOSE, round_) - log
-        where = grid.covered & (y > -6) & (_featureless(size) > 0) & ((x > 3.0) | (y > 2.0))
+        where = grid.covered & (y > -6) & _featureless(size) & ((x > 3.0) | (y > 2.0))
         count, parts = cv2.connectedComponents(((band > 0.3) & where).astype(np.uint8))
         labels: Int[np.ndarray, "s s"] = np.asarray(parts, np.int64)
         rim = np.asarray(cv2.dilate(unseen.astype(np.uint8), np.ones((5, 5), np.uint8))) > 0
@@ -130,13 +127,13 @@ def loose_hair(
 
 
 @lru_cache(maxsize=4)
-def _featureless(size: int) -> Float32[np.ndarray, "s s"]:
-    """1 where neither brows nor lids and lashes are near, 0 where they are. At the temple nothing of them is left."""
+def _featureless(size: int) -> Bool[np.ndarray, "s s"]:
+    """Where neither brows nor lids and lashes are near. Unlike `_away_from_features` it ends at the temple: hair begins there."""
     model, grid = face_model(), uv_grid(size)
     near = np.stack([surface_distance(model.mean_cm, model.triangles, BROWS), model.hole_cm], 1).astype(np.float32)
     brow, lid = np.moveaxis(grid.carried(near), -1, 0)
     x = np.abs(grid.carried(model.mean_cm)[..., 0])
-    return (((brow > 0.55) | (x > 5.3)) & ((lid > 0.9) | (x > 5.0))).astype(np.float32)
+    return ((brow > 0.55) | (x > 5.3)) & ((lid > 0.9) | (x > 5.0))
 
 
 def light_of_look(look: Look) -> Float[np.ndarray, "9 3"]:
