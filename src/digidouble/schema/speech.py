@@ -112,7 +112,7 @@ class MouthCurves:
             raise SettingsError(
                 f"mouth curves: {n} times, {len(self.actions)} rows of actions, {len(self.closure)} of closure"
             )
-        if n and not (np.isfinite(self.actions).all() and 0 <= self.closure.min() and self.closure.max() <= 1):
+        if n and not (np.isfinite(self.actions).all() and self.closure.min() >= 0 and self.closure.max() <= 1):
             raise SettingsError("mouth curves: actions must be finite and closure within 0..1")
 
     def __len__(self) -> int:
