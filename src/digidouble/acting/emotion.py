@@ -81,14 +81,14 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "fear": Recipe(
         "1+2+4+5+20, 25+26", EMFACS,
-        {"inner_brow_raise_AU1": 1.2, "outer_brow_raise_AU2": 0.5, "brow_draw_AU4": 0.9, "lid_close_AU43": -0.85,
+        {"inner_brow_raise_AU1": 1.2, "outer_brow_raise_AU2": 0.5, "brow_draw_AU4": 0.9, "lid_close_AU43": -0.6,
          "lip_stretch_AU20": 1.0, "lips_part_AU25": 0.4, "jaw_drop_AU26": 0.3, "lower_lip_drop_AU16": 0.35,
          "lip_corner_pull_AU12": -0.25, "lid_tighten_AU7": 0.25},
         rise_s=0.2, blinks=1.5, head_deg=(0.0, 1.5, 0.0),
     ),
     "surprise": Recipe(
         "1+2+5, 25+26", EMFACS,
-        {"inner_brow_raise_AU1": 1.15, "outer_brow_raise_AU2": 1.2, "lid_close_AU43": -0.9, "jaw_drop_AU26": 0.75,
+        {"inner_brow_raise_AU1": 1.15, "outer_brow_raise_AU2": 1.2, "lid_close_AU43": -0.6, "jaw_drop_AU26": 0.75,
          "lips_part_AU25": 0.45, "lip_stretch_AU20": -0.25, "brow_draw_AU4": -0.2},
         rise_s=0.15, fall_s=0.5, blinks=0.7, head_deg=(0.0, 2.0, 0.0),
     ),

@@ -10,13 +10,13 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float32
 
+from digidouble.perception.lids import lid_gaps, with_lid_gaps
 from digidouble.perception.shape import proportions_onto
-from digidouble.schema.mesh import FLIP_YZ, LID_PAIRS, face_model, vertex_normals
+from digidouble.schema.mesh import FLIP_YZ, face_model, vertex_normals
 from digidouble.schema.pose import Pose
 
 INSIDE_CM = 2.6  # distance from the oval at which the persona's proportions hold in full
 FEATHER_CM = 1.1  # over which the double fades into the plate, along the face
-LID_REACH_CM = 0.9
 READ_SHARE = 0.4  # of what sets one face apart from another the mesh network reads: it leans towards the mean face
 LARGEST_CM = 0.9  # no point is taken further than this from the plate's own face
 
@@ -47,34 +47,6 @@ def opening_weight() -> Float32[np.ndarray, "478"]:
     return np.clip(1 - face_model().hole_cm / 0.18, 0, 1).astype(np.float32)
 
 
-@lru_cache(maxsize=1)
-def _lid_weights() -> Float32[np.ndarray, "478 14"]:
-    """How far each point follows each lid pair: +1 upper lid, -1 lower lid, fading over LID_REACH_CM."""
-    m = face_model()
-    out = np.zeros((478, 14), np.float32)
-    for e, pairs in enumerate(LID_PAIRS):
-        upper, lower = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-        corners = m.mean_cm[[33, 133] if e == 0 else [362, 263]]
-        axis = corners[:, :2]
-        for q in range(468):
-            p = m.mean_cm[q]
-            reach = 1 - m.hole_cm[q] / LID_REACH_CM
-            if reach <= 0 or np.linalg.norm(p - corners.mean(0)) > 3.0 or q in (33, 133, 362, 263):
-                continue
-            along = np.interp(p[0], np.sort(axis[:, 0]), axis[np.argsort(axis[:, 0]), 1])
-            side = 1.0 if p[1] > along else -1.0
-            row = upper if side > 0 else lower
-            near = np.abs(m.mean_cm[row, 0] - p[0])
-            w = np.exp(-0.5 * (near / 0.25) ** 2)
-            out[q, 7 * e : 7 * e + 7] = side * smoothstep(np.array([reach]))[0] * w / w.sum()
-    return out
-
-
-def lid_gaps(shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "14"]:
-    """Vertical opening at every lid pair, right eye then left."""
-    return np.array([shape_cm[u, 1] - shape_cm[low, 1] for pairs in LID_PAIRS for u, low in pairs])
-
-
 def target_shape(
     plate_shape_cm: Float[np.ndarray, "478 3"],
     plate_neutral_cm: Float[np.ndarray, "478 3"],
@@ -89,14 +61,6 @@ def target_shape(
     now, rest = np.maximum(lid_gaps(plate_shape_cm), 0), np.maximum(lid_gaps(plate_neutral_cm), 0.15)
     own = np.maximum(lid_gaps(plate_neutral_cm + offset_cm), 0.15)
     return with_lid_gaps(out, now * np.clip(own / rest, 0.7, 1.4))
-
-
-def with_lid_gaps(shape_cm: Float[np.ndarray, "478 3"], gaps_cm: Float[np.ndarray, "14"]) -> Float[np.ndarray, "478 3"]:
-    """The shape with its lids that far apart, each lid going half the way."""
-    out = shape_cm.copy()
-    for _ in range(2):  # neighbouring pairs move each other's lids; the second step takes back what the first left
-        out[:, 1] += 0.5 * _lid_weights() @ (gaps_cm - lid_gaps(out))
-    return out
 
 
 def persona_offset(

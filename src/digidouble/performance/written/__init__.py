@@ -1,0 +1,8 @@
+"""Written performances: acting (`schema.acting`) over an analysed plate, and the plate bent to it."""
+
+from __future__ import annotations
+
+from digidouble.performance.written.plate import ActedFootage, Layers, Score, acted_shot, layers_of, played
+from digidouble.performance.written.write import write_performance
+
+__all__ = ["ActedFootage", "Layers", "Score", "acted_shot", "layers_of", "played", "write_performance"]
