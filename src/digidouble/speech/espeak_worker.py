@@ -60,9 +60,9 @@ def _languages(library: ctypes.CDLL) -> dict[str, str]:
     i = 0
     while voices[i]:
         voice = voices[i].contents
-        at, file = int(voice.languages), voice.identifier.decode("utf-8", "replace")
+        at, file = voice.languages or 0, voice.identifier.decode("utf-8", "replace")
         # A list of (priority byte, zero-terminated name), closed by a zero priority; a low number is a high priority.
-        while priority := ctypes.cast(at, ctypes.POINTER(ctypes.c_ubyte))[0]:
+        while at and (priority := ctypes.cast(at, ctypes.POINTER(ctypes.c_ubyte))[0]):
             name = ctypes.string_at(at + 1)
             language = name.decode("utf-8", "replace").lower()
             found[language] = min(found.get(language, (256, "")), (priority, file))
