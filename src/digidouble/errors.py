@@ -4,6 +4,7 @@
     ├── MediaError (OSError)              a media file cannot be read as what it claims to be
     │   ├── UnreadableMedia               damaged, truncated, empty, not a picture or movie
     │   ├── NoPicture                     no video stream (audio only, text, ...)
+    │   ├── NoSound                       no audio stream, or no sample in it
     │   ├── MissingFrame                  a numbered sequence has a hole
     │   └── VariableRate                  frame times are not a constant rate and the policy is `refuse`
     ├── OutputError (OSError)             a result cannot be written; nothing is left under the final name
@@ -18,6 +19,7 @@
     │   ├── OlderSchema                   a performance that lacks what this version needs
     │   └── UnsafeAsset                   path escape, decompression bomb, link
     ├── WeightsError (RuntimeError)       a model file is missing, damaged, or may not be fetched (--offline)
+    ├── VoiceError (RuntimeError)         a voice is not installed, or its process died or hung
     ├── CastingError (ValueError)         a cast names a track or persona that is not there
     ├── SettingsError (ValueError)        an option's value is outside what it can be
     └── CampaignError (ValueError)        a campaign file or table of viewers is not what it should be; names line and column
@@ -42,6 +44,10 @@ class UnreadableMedia(MediaError):
 
 class NoPicture(MediaError):
     """The file holds no pictures."""
+
+
+class NoSound(MediaError):
+    """The file holds no sound."""
 
 
 class MissingFrame(MediaError):
@@ -98,6 +104,10 @@ class UnsafeAsset(AssetError):
 
 class WeightsError(DigidoubleError, RuntimeError):
     """A model file is missing or damaged, or fetching it is not allowed."""
+
+
+class VoiceError(DigidoubleError, RuntimeError):
+    """A voice cannot speak: it is not installed, or its process failed."""
 
 
 class CastingError(DigidoubleError, ValueError):

@@ -73,6 +73,14 @@ def neutral_from(points_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "
     return (neutral * iris_scale(points, neutral)).astype(np.float32)
 
 
+def lips_shut(shapes: Float[np.ndarray, "n 478 3"], closure: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 478 3"]:
+    """Head-frame meshes whose lips are brought together by what faces do when lips close: `closure` 1 leaves LIP_GAP_CM between the inner
+    lips, 0 all there was. Lips that are closer than that stay as they are."""
+    gap = (shapes[:, [13, 82, 312], 1] - shapes[:, [14, 87, 317], 1]).mean(1) - LIP_GAP_CM
+    by = np.maximum(gap, 0) * np.clip(closure, 0, 1)
+    return (shapes + by[:, None, None] * face_model().closing_field_cm).astype(shapes.dtype)
+
+
 def iris_scale(points_px: Float[np.ndarray, "n 478 3"], neutral_cm: Float[np.ndarray, "478 3"]) -> float:
     """Factor that makes a neutral metric: anatomical iris diameter over the one it has now; kept within 15 %."""
     sizes = []

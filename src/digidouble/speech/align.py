@@ -1,0 +1,216 @@
+"""When the words of a recording are said: the text's synthetic reading is warped onto it in time.
+
+Dynamic time warping (Sakoe & Chiba 1978) in its time-synchronous form: every frame of the recording is matched to a frame of the
+reading; from one to the next the reading stays, moves on by one, or leaves out up to two. A frame of silence stands between the
+reading's words, free to be stayed in or to be left out, so that pauses of a speaker need not be those of the voice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from numba import njit
+
+from digidouble.schema.speech import Phone
+from digidouble.speech.features import HOP_S, cepstra, loudness_db
+from digidouble.speech.sound import ANALYSIS_HZ
+
+STAY_COST, SKIP_COST = 0.12, 0.10
+QUIET_DB = 28.0  # under the recording's loud parts: silence
+SILENCE_COST, VOICED_SILENCE_COST = 0.05, 1.6  # of a frame in a pause, by whether the recording is quiet there
+QUIET_SPEECH_COST = 0.5  # added where the recording is quiet and the reading is not
+LOUDNESS_WEIGHT = 0.25
+BAND_S = 20.0  # how far the reading may run ahead of or behind an even pace
+MIN_PHONE_S = 0.02
+# Mean cost a frame. Readings of the right text have .45 to .65 on real voices, of another text .75 and more (docs/speech.md).
+POOR = 0.72
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Phones at the recording's times, and how well the reading matched (mean cost a frame, less is better)."""
+
+    phones: tuple[Phone, ...]
+    cost: float
+
+
+@njit(cache=True)
+def _walk(
+    a: np.ndarray,
+    b: np.ndarray,
+    a_level: np.ndarray,
+    b_level: np.ndarray,
+    a_quiet: np.ndarray,
+    pause: np.ndarray,
+    centre: np.ndarray,
+    half: int,
+    costs: np.ndarray,
+) -> tuple[np.ndarray, float]:  # pragma: no cover
+    """Best path through the band: for every row of `a` its row of `b`. `costs`: stay, skip, silence, voiced silence, quiet speech, loudness."""
+    n, m, d = a.shape[0], b.shape[0], a.shape[1]
+    width = 2 * half + 1
+    move = np.zeros((n, width), np.uint8)
+    inf = 1e18
+    before = np.full(width, inf)
+    now = np.full(width, inf)
+    for i in range(n):
+        low = centre[i] - half
+        shift = low - (centre[i - 1] - half) if i else 0
+        for k in range(width):
+            j = low + k
+            now[k] = inf
+            if j < 0 or j >= m:
+                continue
+            if pause[j]:
+                local = costs[2] if a_quiet[i] else costs[3]
+            else:
+                s = 0.0
+                for c in range(d):
+                    e = a[i, c] - b[j, c]
+                    s += e * e
+                local = np.sqrt(s / (2 * d)) + costs[5] * abs(a_level[i] - b_level[j])
+                if a_quiet[i] and b_level[j] > -1.2:
+                    local += costs[4]
+            if i == 0:
+                if j <= 2:
+                    now[k] = local
+                continue
+            best, step = inf, 0
+            for back in range(4):
+                kk = k + shift - back
+                if kk < 0 or kk >= width or j - back < 0:
+                    continue
+                value = before[kk]
+                if back == 0 and not pause[j]:
+                    value += costs[0]
+                elif back >= 2:
+                    # leaving out a pause is free, leaving out speech is not
+                    for left in range(1, back):
+                        if not pause[j - left]:
+                            value += costs[1]
+                if value < best:
+                    best, step = value, back
+            if best < inf:
+                now[k] = best + local
+                move[i, k] = step
+        before, now = now, before
+    path = np.zeros(n, np.int64)
+    low = centre[n - 1] - half
+    k, best = 0, inf
+    for kk in range(width):
+        if low + kk >= m - 3 and low + kk < m and before[kk] < best:
+            best, k = before[kk], kk
+    if best >= inf:
+        return path, inf
+    for i in range(n - 1, -1, -1):
+        path[i] = centre[i] - half + k
+        if i:
+            k = k + (centre[i] - centre[i - 1]) - move[i, k]
+    return path, best / n
+
+
+def align(
+    recording: Float32[np.ndarray, " n"], reading: Float32[np.ndarray, " m"], phones: Sequence[Phone]
+) -> Alignment:
+    """Phones of the reading, moved to when the recording says them. Both at `sound.ANALYSIS_HZ`; neither silent."""
+    a, b = cepstra(recording), cepstra(reading)
+    a_db, b_db = loudness_db(recording), loudness_db(reading)
+    a_level, b_level = ((v - np.percentile(v, 95)) / 20 for v in (a_db, b_db))
+    spoken = [p for p in phones if not p.silent]
+    if not spoken:
+        return Alignment((), float("inf"))
+    rows, pause = _with_pauses(spoken, len(b))
+    path, cost = _search(a, b[rows], a_level, b_level[rows], pause)
+    at_row = np.where(pause, -1, rows)[path]  # the reading's own frame at every frame of the recording; -1 in a pause
+    return Alignment(tuple(_moved(spoken, at_row, len(recording) / ANALYSIS_HZ)), cost)
+
+
+def _with_pauses(spoken: Sequence[Phone], count: int) -> tuple[Int[np.ndarray, " r"], np.ndarray]:
+    """(frame of the reading of every row, whether the row is a pause): the reading's own silences give way to one row each, and
+    one more stands before every word."""
+    rows: list[int] = []
+    pause: list[bool] = []
+    word = None
+    for p in spoken:
+        first, last = (min(round(s / HOP_S), count - 1) for s in (p.start_s, p.end_s))
+        if p.word != word:
+            rows.append(first)
+            pause.append(True)
+            word = p.word
+        rows += list(range(first, max(last, first + 1)))
+        pause += [False] * max(last - first, 1)
+    rows.append(rows[-1])
+    pause.append(True)
+    return np.array(rows), np.array(pause)
+
+
+def _search(
+    a: Float[np.ndarray, "n d"], b: Float[np.ndarray, "r d"],
+    a_level: Float[np.ndarray, " n"], b_level: Float[np.ndarray, " r"], pause: np.ndarray,
+) -> tuple[Int[np.ndarray, " n"], float]:  # fmt: skip
+    quiet = a_level * 20 < -QUIET_DB
+    costs = np.array([STAY_COST, SKIP_COST, SILENCE_COST, VOICED_SILENCE_COST, QUIET_SPEECH_COST, LOUDNESS_WEIGHT])
+    # Even pace, but counted in sound: silence of the recording does not move the reading on.
+    pace = np.cumsum(np.where(quiet, 0.02, 1.0))
+    centre = np.round(pace / pace[-1] * (len(b) - 1)).astype(np.int64)
+    half = int(min(len(b), BAND_S / HOP_S))
+    args = (a.astype(np.float32), b.astype(np.float32), a_level, b_level, quiet, pause)
+    return _walk(*args, centre, half, costs)
+
+
+def _moved(spoken: Sequence[Phone], at_row: Int[np.ndarray, " n"], duration_s: float) -> list[Phone]:
+    """Every phone over the frames that were matched to it; those passed over get a little of their neighbours' time."""
+    index = np.full(len(at_row), -1)
+    starts = np.array([round(p.start_s / HOP_S) for p in spoken])
+    heard = at_row >= 0
+    index[heard] = np.searchsorted(starts, at_row[heard], side="right") - 1
+    spans: list[list[float]] = []
+    clock = 0.0
+    for k in range(len(spoken)):
+        mine = np.nonzero(index == k)[0]
+        if len(mine):
+            begin, end = float(mine[0]) * HOP_S, float(mine[-1] + 1) * HOP_S
+        else:
+            later = np.nonzero(index > k)[0]
+            begin = float(later[0]) * HOP_S if len(later) else duration_s
+            end = begin
+        begin = max(begin - HOP_S / 2, clock)
+        end = max(end - HOP_S / 2, begin)
+        spans.append([begin, end])
+        clock = end
+    _widen(spans, duration_s)
+    out: list[Phone] = []
+    clock = 0.0
+    for p, (begin, end) in zip(spoken, spans, strict=True):
+        if begin > clock + 1e-6:
+            out.append(Phone("", clock, begin))
+        if end > begin:
+            out.append(Phone(p.symbol, begin, end, p.stressed, p.word))
+        clock = max(end, clock)
+    if clock < duration_s - 1e-6:
+        out.append(Phone("", clock, duration_s))
+    return out
+
+
+def _widen(spans: list[list[float]], duration_s: float) -> None:
+    """Give phones shorter than MIN_PHONE_S their time, first from the next, then from the one before, in place."""
+    for k, span in enumerate(spans):
+        lacking = MIN_PHONE_S - (span[1] - span[0])
+        if lacking <= 0:
+            continue
+        limit = duration_s if k + 1 == len(spans) else max(spans[k + 1][1] - MIN_PHONE_S, span[1])
+        span[1] = min(span[1] + lacking, limit)
+        if k + 1 < len(spans):
+            spans[k + 1][0] = max(spans[k + 1][0], span[1])
+            spans[k + 1][1] = max(spans[k + 1])
+        lacking = MIN_PHONE_S - (span[1] - span[0])
+        if lacking > 1e-9 and k:
+            span[0] = (
+                max(span[0] - lacking, spans[k - 1][0] + MIN_PHONE_S)
+                if span[0] > spans[k - 1][0] + MIN_PHONE_S
+                else span[0]
+            )
+            spans[k - 1][1] = min(spans[k - 1][1], span[0])

@@ -1,0 +1,28 @@
+"""Speech to mouth curves at a frame rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from digidouble.schema.speech import MouthCurves, Speech
+from digidouble.schema.time import FrameRate
+from digidouble.speech.articulation import at_frames, frame_times
+from digidouble.speech.loudness import articulate_loudness
+from digidouble.speech.settings import MouthStyle
+from digidouble.speech.sound import resampled
+from digidouble.speech.visemes import articulate
+
+
+def mouth_curves(
+    speech: Speech, rate: FrameRate, frames: int | None = None, style: MouthStyle | None = None
+) -> MouthCurves:
+    """What the mouth does at frames 0, 1, ... of a movie that begins with the sound: as many as asked for, or as many as the sound
+    lasts. From the phones where there are any, else from the sound alone."""
+    style = style or MouthStyle()
+    times = frame_times(speech.duration_s, rate, frames)
+    if speech.phones:
+        grid, holds = articulate(speech.phones, speech.duration_s, style)
+        return at_frames(grid, times, holds, style, "visemes")
+    return at_frames(
+        articulate_loudness(resampled(speech.samples, speech.rate)), times, np.zeros((0, 2)), style, "audio"
+    )

@@ -1,0 +1,113 @@
+"""What the mouth is after for every sound: phones of the International Phonetic Alphabet to targets of the lips and jaw.
+
+A target says where a sound wants an articulator and how much it insists (its dominance, 0 none .. 1 whatever the neighbours want). Places
+of vowels follow the IPA chart (height: opening, backness with rounding: rounding, fronting: spread lips); consonants their
+place of articulation, after the viseme classes of Fisher 1968 and MPEG-4 (ISO/IEC 14496-2, table C.1). Openings are in units of
+the tracker's lips_part, and were set so that words of the GRID corpus come out as its speakers' mouths.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from functools import lru_cache
+
+_STRESS, _SECONDARY = "ˈ", "ˌ"
+# Length, tone, aspiration, palatalisation, ties, stress: nothing of it is seen on the lips. (Labialisation, ʷ, is, and stays.)
+_UNSEEN = set("ːˑ˞ʰʲˠˤʼ˥˦˧˨˩↓↑'ˌˈ.-_|^;\"*?!ˀʱⁿˡ") | set("0123456789⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a sound wants the mouth.
+
+    Attributes:
+        opening: between the inner lips, 0 shut .. 1 the 99th percentile. jaw: 0 up .. 1 down. rounding, spread: of the lips, 0..1.
+        teeth: 0..1, lower lip at the upper teeth. closes: the lips must meet.
+        insists: dominance over the neighbours' opening and jaw; insists_lips: over their rounding and spread.
+    """
+
+    opening: float
+    jaw: float
+    rounding: float = 0.0
+    spread: float = 0.0
+    teeth: float = 0.0
+    closes: bool = False
+    insists: float = 1.0
+    insists_lips: float = 1.0
+
+
+def _vowel(opening: float, rounding: float = 0.0, spread: float = 0.0) -> Target:
+    return Target(opening, opening, rounding, spread, insists=1.0, insists_lips=0.9)
+
+
+def _stop(
+    opening: float, insists: float, rounding: float = 0.0, spread: float = 0.0, jaw: float | None = None
+) -> Target:
+    lips = 0.75 if rounding else 0.4 if spread else 0.1
+    return Target(opening, opening if jaw is None else jaw, rounding, spread, insists=insists, insists_lips=lips)
+
+
+SILENCE = Target(0.0, 0.0, insists=0.9, insists_lips=0.5)
+_BILABIAL = Target(0.0, 0.1, closes=True, insists=1.0, insists_lips=0.15)
+_LABIODENTAL = Target(0.10, 0.15, teeth=1.0, insists=0.95, insists_lips=0.3)
+_DENTAL, _ALVEOLAR = _stop(0.26, 0.6), _stop(0.24, 0.45)
+_SIBILANT = _stop(0.26, 0.75, spread=0.3, jaw=0.14)
+_HUSHED = _stop(0.30, 0.75, rounding=0.55, jaw=0.18)
+_RETROFLEX = _stop(0.30, 0.6, rounding=0.35, jaw=0.2)
+_PALATAL = _stop(0.26, 0.5, spread=0.5)
+_BACK = _stop(0.36, 0.15)  # velars to glottals: made behind the lips, which do as the neighbours do
+_UNKNOWN = _stop(0.3, 0.3)
+
+TARGETS: dict[str, Target] = {
+    # vowels, front to back and close to open
+    "i": _vowel(0.26, 0, 0.75), "y": _vowel(0.20, 0.95), "ɪ": _vowel(0.32, 0, 0.4), "ᵻ": _vowel(0.30, 0, 0.3),
+    "ʏ": _vowel(0.28, 0.75), "e": _vowel(0.46, 0, 0.55), "ø": _vowel(0.34, 0.8), "ɛ": _vowel(0.56, 0, 0.35),
+    "œ": _vowel(0.50, 0.55), "æ": _vowel(0.72, 0, 0.4), "a": _vowel(0.84, 0, 0.1), "ɶ": _vowel(0.75, 0.4),
+    "ɨ": _vowel(0.28, 0, 0.3), "ʉ": _vowel(0.22, 0.8), "ɘ": _vowel(0.36), "ɵ": _vowel(0.32, 0.6), "ə": _vowel(0.36),
+    "ɜ": _vowel(0.42, 0.15), "ɝ": _vowel(0.38, 0.35), "ɚ": _vowel(0.36, 0.3), "ɞ": _vowel(0.5, 0.3), "ɐ": _vowel(0.5),
+    "ɯ": _vowel(0.26, 0, 0.3), "u": _vowel(0.18, 1.0), "ʊ": _vowel(0.28, 0.65), "ɤ": _vowel(0.40), "o": _vowel(0.38, 0.8),
+    "ʌ": _vowel(0.52), "ɔ": _vowel(0.54, 0.55), "ɑ": _vowel(0.84), "ɒ": _vowel(0.62, 0.45),
+    # espeak-ng's Mandarin: the vowels of zi and zhi
+    "ɿ": _vowel(0.22, 0, 0.4), "ʅ": _vowel(0.24, 0.15, 0.1), "ɹ̩": _vowel(0.22, 0, 0.3),
+    # consonants, lips to throat
+    **dict.fromkeys("pbmɓʙʘ", _BILABIAL), **dict.fromkeys("fvɱʋⱱ", _LABIODENTAL),
+    **dict.fromkeys("ɸβ", Target(0.08, 0.12, 0.3, insists=0.9, insists_lips=0.5)),
+    **dict.fromkeys("wʍɥ", Target(0.12, 0.15, 1.0, insists=0.85, insists_lips=1.0)),
+    "ʷ": Target(0.18, 0.2, 0.8, insists=0.5, insists_lips=0.8),
+    **dict.fromkeys("θðǀ", _DENTAL), **dict.fromkeys("tdnlrɾɫɬɮɗǃǂǁɺ", _ALVEOLAR), **dict.fromkeys("sz", _SIBILANT),
+    **dict.fromkeys("ʃʒɧ", _HUSHED), **dict.fromkeys("ʂʐɻʈɖɳɽɭ", _RETROFLEX), "ɹ": _stop(0.30, 0.55, rounding=0.45),
+    **dict.fromkeys("ɕʑjçʝɲʎcɟʄ", _PALATAL), **dict.fromkeys("kɡgŋxɣɰʟɠqɢɴχʁʀʛħʕʜʢhɦʔ", _BACK),
+}  # fmt: skip
+
+
+def plain_symbol(name: str) -> tuple[str, bool]:
+    """A voice's name of a phone without stress, length and tone, and whether it carries the main stress."""
+    text = unicodedata.normalize("NFC", name)
+    stressed = _STRESS in text
+    kept = "".join(c for c in text if c not in _UNSEEN and unicodedata.category(c) not in ("Mn", "Cc", "Zs"))
+    return kept, stressed
+
+
+@lru_cache(maxsize=4096)
+def targets_of(symbol: str) -> tuple[tuple[Target, float], ...]:
+    """Targets that a phone goes through, with their shares of its time (sum 1): one, or the parts of a diphthong or affricate.
+
+    A sound that is not known opens the mouth a little. Aspiration ("ph" in espeak-ng's Mandarin) is part of its consonant.
+    """
+    if not symbol:
+        return ((SILENCE, 1.0),)
+    letters = [c for i, c in enumerate(symbol) if not (c == "h" and i and symbol[i - 1] in "ptkɡgcsɕʂq")]
+    found = [TARGETS.get(c, _UNKNOWN) for c in letters]
+    shares = {1: (1.0,), 2: (0.55, 0.45), 3: (0.4, 0.32, 0.28)}.get(len(found), (1 / len(found),) * len(found))
+    return tuple(zip(found, shares, strict=True))
+
+
+def closes_lips(symbol: str) -> bool:
+    """Whether a sound cannot be made without the lips meeting: p, b, m and their kin."""
+    return any(t.closes for t, _ in targets_of(symbol))
+
+
+def touches_teeth(symbol: str) -> bool:
+    """Whether the lower lip is at the upper teeth: f, v and their kin."""
+    return any(t.teeth > 0.5 for t, _ in targets_of(symbol))
