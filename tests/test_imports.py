@@ -13,7 +13,7 @@ import digidouble
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "digidouble"
-STAGES = {"capture", "persona", "performance", "speech", "render", "refine", "composite", "deliver"}
+STAGES = {"acting", "capture", "persona", "performance", "speech", "render", "refine", "composite", "deliver"}
 # Lower numbers may not import higher ones; design, section 1.
 LAYERS = {"errors": 0, "schema": 1, "weights": 2, "assets": 2, "footage": 3, "perception": 3}
 LAYERS |= dict.fromkeys(STAGES, 4) | {"pipeline": 5, "farm": 6, "campaign": 7, "bench": 8, "app": 9}

@@ -3,6 +3,7 @@
 photos, videos ──capture──► CaptureSet ──persona──► Persona ─────┐
                                                                  ├─render─► Layer ─refine─► composite ─► frame
 plate ──footage──► Shot ──performance──► Performance ────────────┘
+words, sound, emotion ──speech, acting──► Acting ──performance.written──► Performance, and the plate bent to it
 """
 
 from __future__ import annotations
@@ -10,16 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32
 
 from digidouble.composite import composite, composite_linear, farthest_first, hold_out, matte_of
 from digidouble.errors import CastingError
+from digidouble.footage import Footage
+from digidouble.perception.segment import PersonSegmenter
+from digidouble.performance import load_performance
+from digidouble.performance.written import ActedFootage, Progress, Score, acted_shot, layers_of, played, write_performance
 from digidouble.refine import add_grain, add_mark, match_sharpness, motion_blur
 from digidouble.render import LookSettings, PreparedCast, draw, draw_with_surface, layer_roi, place, plan_cast
+from digidouble.schema.acting import Acting
 from digidouble.schema.clock import StageClock
-from digidouble.schema.colour import linear_from_frame
+from digidouble.schema.colour import linear_from_frame, rgb8_from_frame
 from digidouble.schema.frame import Frame
 from digidouble.schema.layers import FacePasses, FramePasses, Layer, Surface
 from digidouble.schema.performance import Performance
@@ -80,6 +88,27 @@ def render_passes(
         if f.surface is not None
     ]
     return out, layers, FramePasses(frame.index, composite_linear(frame, layers), tuple(passes))
+
+
+def written_plate(
+    plate: Footage, analysed: Performance, track: str, acting: Acting, out: Path, settings: dict[str, Any],
+    progress: Progress | None = None,
+) -> tuple[Footage, Performance]:  # fmt: skip
+    """Lay acting over one face of a plate: (the plate as acted, its performance, kept in `out`). Both go wherever a plate and its
+    performance go. A plate of one picture comes to life whole; footage keeps its head, eyes and everything around the face.
+
+    Raises:
+        CastingError: there is no such track. NoFace: the plate shows no face. WeightsError: a network is missing (portraits).
+    """
+    frames, still = len(acting), plate.shot.frame_count == 1
+    score = Score(analysed.track(track), acting, tuple(played(plate.shot.frame_count, frames)), still)
+    shot = acted_shot(plate.shot, frames, acting)
+    layers = None
+    if still:
+        picture = plate.frame(0)
+        layers = layers_of(picture, PersonSegmenter().matte(rgb8_from_frame(picture)))
+    write_performance(analysed, score, shot, out, settings, progress)
+    return ActedFootage(plate, score, shot, layers), load_performance(out)
 
 
 @dataclass(frozen=True)

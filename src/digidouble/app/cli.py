@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from digidouble import __version__
-from digidouble.app import bench, campaign, demo, perform, persona, swap, verify, weights
+from digidouble.app import bench, campaign, demo, perform, persona, speak, swap, verify, weights
 from digidouble.app.command import Root
 from digidouble.app.show import INTERRUPTED
 
@@ -50,7 +50,7 @@ def root(
     ctx.obj = Root(offline, debug)
 
 
-for part in (persona, perform, swap, verify, campaign, demo, weights, bench):
+for part in (persona, perform, swap, speak, verify, campaign, demo, weights, bench):
     part.add_to(app)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from digidouble.schema.shot import Shot
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
 
 
 class AudioCopy:
-    """Copies all audio streams of a plate into a movie under construction, in step with its pictures."""
+    """Copies all audio streams of a plate into a movie under construction, in step with its pictures. `sound`: another file whose sound
+    takes the place of the plate's; it begins with its own first picture, or with itself where it has none."""
 
-    def __init__(self, shot: Shot, frames: FrameRange | None, output: OutputContainer) -> None:
+    def __init__(
+        self, shot: Shot, frames: FrameRange | None, output: OutputContainer, sound: Path | None = None
+    ) -> None:
         import av
 
         self.warnings: list[str] = []
         self._output = output
-        self._input = av.open(shot.path, metadata_errors="replace")
+        self._input = av.open(str(sound or shot.path), metadata_errors="replace")
         self._edit_lists = output.format.name in ("mp4", "mov")
         self._targets: dict[int, av.AudioStream] = {}
         for stream in self._input.streams.audio:
@@ -83,8 +87,7 @@ class AudioCopy:
 
     def _span(self, shot: Shot, frames: FrameRange | None) -> tuple[Fraction, Fraction | None]:
         """(origin, end) in seconds of the plate's file; no end when the shot is delivered to its last frame."""
-        video = self._input.streams.video[0]
-        first = Fraction(video.start_time or 0) * (video.time_base or 1)
+        first = self._first_frame()
         if frames is None:
             return first, None
         end = first + shot.rate.seconds_at(frames.end_exclusive) if frames.end_exclusive < shot.frame_count else None
@@ -107,7 +110,8 @@ class AudioCopy:
         return whole and self._edit_lists and start + (packet.duration or 0) * packet.time_base >= -1
 
     def _first_frame(self) -> Fraction:
-        video = self._input.streams.video[0]
+        pictures = [s for s in self._input.streams.video if s.average_rate]
+        video = pictures[0] if pictures else self._input.streams.audio[0]
         return Fraction(video.start_time or 0) * (video.time_base or 1)
 
     def _mux(self, packet: av.Packet) -> None:
@@ -118,3 +122,57 @@ class AudioCopy:
         packet.dts = packet.pts if packet.dts is None else packet.dts - shift
         packet.stream = target
         self._output.mux(packet)
+
+
+def storable(sound: Path, out: Path, folder: Path, keep: bool) -> tuple[Path, str]:
+    """(a file whose sound `out`'s container holds, what became of the sound in words).
+
+    The sound itself where it can be copied and `keep` asks for that; else AAC for .mp4 and .mkv, or PCM for .mov, made in `folder`.
+
+    Raises:
+        MediaError: the sound cannot be read.
+    """
+    import av
+    from av.error import FFmpegError
+
+    from digidouble.errors import MediaError
+
+    suffix = out.suffix.lower()
+    codec, made = ("pcm_s16le", folder / "sound.mov") if suffix == ".mov" else ("aac", folder / "sound.m4a")
+    try:
+        with av.open(str(sound), metadata_errors="replace") as source:
+            stream = source.streams.audio[0]
+            if keep and stream.codec_context.name in _COPIED.get(suffix, ()):
+                return sound, f"{stream.codec_context.name}, copied packet for packet"
+            first = [s for s in source.streams.video if s.average_rate] or [stream]
+            begin = float(Fraction(first[0].start_time or 0) * (first[0].time_base or 1))
+            with av.open(str(made), "w") as target:
+                # A WAV file may count channels without naming them.
+                layout = {1: "mono", 2: "stereo"}.get(stream.layout.nb_channels, stream.layout.name)
+                out_stream = target.add_stream(codec, rate=stream.rate, layout=layout)
+                form = "fltp" if codec == "aac" else "s16"
+                out_stream.codec_context.format = form
+                if codec == "aac":
+                    out_stream.bit_rate = 160_000
+                resampler = av.AudioResampler(format=form, layout=layout, rate=stream.rate)
+                for frame in source.decode(stream):
+                    if frame.time is not None and frame.time + frame.samples / stream.rate <= begin:
+                        continue
+                    for piece in resampler.resample(frame):
+                        piece.pts = None
+                        target.mux(out_stream.encode(piece))
+                for piece in resampler.resample(None):
+                    piece.pts = None
+                    target.mux(out_stream.encode(piece))
+                target.mux(out_stream.encode(None))
+    except (FFmpegError, OSError, IndexError) as error:
+        raise MediaError(f"{sound}: its sound cannot be read: {error}") from error
+    return made, f"{codec}, encoded from {sound.name}" + (f" ({suffix} does not hold its own coding)" if keep else "")
+
+
+# What players of each container read; others are encoded anew, and the report says so.
+_COPIED = {
+    ".mp4": ("aac", "mp3", "ac3", "eac3", "alac", "opus"),
+    ".mov": ("aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_s16be", "pcm_s24be", "pcm_f32le"),
+    ".mkv": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "vorbis", "flac", "pcm_s16le", "pcm_s24le", "pcm_f32le"),
+}

@@ -198,7 +198,7 @@ class MovieSink:
             start = settings.frame_range.start if settings.frame_range else 0
             self._timecode = str(timecode_at(shot.timecode, shot.rate, start))
             stream.metadata["timecode"] = self._timecode
-        if settings.audio and shot.has_audio and shot.kind == "movie":
+        if settings.audio and (settings.sound or (shot.has_audio and shot.kind == "movie")):
             self._open_audio(shot, settings, container)
         container.start_encoding()
 
@@ -206,9 +206,9 @@ class MovieSink:
         from av.error import FFmpegError
 
         try:
-            self._audio = AudioCopy(shot, settings.frame_range, container)
+            self._audio = AudioCopy(shot, settings.frame_range, container, settings.sound)
         except (FFmpegError, OSError) as error:
-            raise MediaError(f"{shot.path}: the plate's sound cannot be read: {error}") from error
+            raise MediaError(f"{settings.sound or shot.path}: the plate's sound cannot be read: {error}") from error
         if shot.variable_rate:
             self.warnings.append("the plate's frame rate varies and was made constant: check lip sync on long takes")
 

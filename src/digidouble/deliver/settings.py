@@ -29,6 +29,7 @@ class DeliverySettings:
         crf: constant rate factor of H.264/H.265, 0..51; None takes the quality's own.
         threads: encoder threads.
         audio: copy the plate's audio packets.
+        sound: file whose sound is delivered instead of the plate's; None is the plate's own.
         frame_range: the part of the shot that is delivered; audio is trimmed and timecode advanced to it.
             None is all of it.
         visible_label: draw "AI合成 AI-generated" into the first two seconds.
@@ -49,6 +50,7 @@ class DeliverySettings:
     crf: int | None = None
     threads: int = 2
     audio: bool = True
+    sound: Path | None = None
     frame_range: FrameRange | None = None
     visible_label: bool = True
     label_waiver_reason: str = ""
@@ -81,6 +83,8 @@ class DeliverySettings:
     def to_record(self) -> dict[str, object]:
         """The settings as JSON-ready values, for the log."""
         record = asdict(self)
+        if record.pop("sound") is not None and self.sound is not None:
+            record["sound"] = self.sound.name
         del (
             record["certificate"],
             record["private_key"],

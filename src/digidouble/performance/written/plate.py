@@ -118,11 +118,11 @@ class ActedFootage(Footage):
         return out
 
 
-def acted_shot(plate: Shot, frames: int, acting: Acting, sound: str | None) -> Shot:
-    """Facts of the result. `sound`: file whose sound it will have."""
+def acted_shot(plate: Shot, frames: int, acting: Acting) -> Shot:
+    """Facts of the result; its sound is the delivery's business."""
     return replace(
         plate, kind="movie", frame_count=frames, rate=acting.rate, cuts=(), timecode=None, variable_rate=False,
-        has_audio=sound is not None, start_number=0,
+        has_audio=False, start_number=0,
     )  # fmt: skip
 
 

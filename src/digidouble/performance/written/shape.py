@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32
 
 from digidouble.perception.lids import lid_gaps, with_lid_gaps
-from digidouble.perception.shape import LIP_GAP_CM
+from digidouble.perception.shape import LIP_GAP_CM, lips_shut
 from digidouble.schema.acting import Acting
 from digidouble.schema.mesh import face_model
 from digidouble.schema.pose import Pose
@@ -181,10 +181,8 @@ def lip_gaps(shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "9"]:
 def with_lips(shape_cm: Float[np.ndarray, "478 3"], closure: float) -> Float[np.ndarray, "478 3"]:
     """Lips that never cross, and are shut as far as `closure` (0..1) wants: the jaw gives way first, then the lips meet."""
     out = shape_cm.astype(np.float64)
-    middle = float(lip_gaps(out)[3:6].mean())
-    excess = middle - LIP_GAP_CM
-    if closure > 0 and excess > 0:
-        out = out + closure * excess * face_model().closing_field_cm
+    if closure > 0:
+        out = lips_shut(out[None], np.array([closure]))[0]
     for _ in range(2):
         gaps = lip_gaps(out)
         wanted = np.maximum(gaps, LEAST_SHUT_CM)
