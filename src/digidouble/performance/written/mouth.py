@@ -25,10 +25,10 @@ UPPER_CROWN_CM, LOWER_CROWN_CM = 1.0, 0.85
 BEHIND_CM = 0.75  # teeth behind the lips
 ARCH_CM = 2.55  # half width over which teeth turn away into the dark
 JAW_SHARE = 0.8  # of the chin's way that lower teeth go
-TOOTH = np.array([1.12, 0.98, 0.80])  # over skin lit alike (luminance 1): warm white
+TOOTH = np.array([1.09, 0.985, 0.85])  # over skin lit alike (luminance 1): warm white
 BRIGHT, SKIN_THERE, BRIGHTER = 0.82, 0.38, 0.6  # teeth beside skin of luminance SKIN_THERE; how they follow skin and light, as a power
 GUM, TONGUE, DARK = np.array([0.62, 0.25, 0.23]), np.array([0.55, 0.22, 0.20]), np.array([0.045, 0.016, 0.014])
-LINE, LINE_CM, LINE_DEPTH = np.array([0.22, 0.075, 0.065]), 0.06, 0.7  # between shut lips: colour over skin luminance, width, cover
+LINE, LINE_CM, LINE_DEPTH = np.array([0.20, 0.065, 0.055]), 0.07, 0.85  # between shut lips: colour over skin luminance, width, cover
 SUPER = 2  # samples a pixel and axis
 
 
@@ -57,7 +57,7 @@ def mouth_patch(
     big = np.zeros((h * SUPER, w * SUPER), np.uint8)
     at = ((rim - [roi.x0, roi.y0] + 0.5) * SUPER - 0.5) * 16
     cv2.fillPoly(big, [np.round(at).astype(np.int32)], 255, lineType=cv2.LINE_8, shift=4)
-    thick = max(round(LINE_CM * face.pose.px_per_cm * SUPER), 1)
+    thick = max(round(LINE_CM * face.pose.px_per_cm * SUPER), SUPER)
     middle = (face.points_px[UPPER_LIP, :2] + face.points_px[LOWER_LIP, :2]) / 2
     ends = face.points_px[[78, 308], :2]
     middle = np.concatenate([ends[:1], middle, ends[1:]])

@@ -25,6 +25,7 @@ from digidouble.schema.track import FaceTrack, TrackSample
 
 MENDED_CM = 0.12  # lips that are further apart on the plate are mended
 LIP_EDGE_CM = 0.16  # teeth show this far beyond the tracked rim of the lips
+EYE_RIM_CM = 0.07  # lashes, which go with the lids
 BACKWARDS = 24  # frames that are held while a plate is played backwards
 
 
@@ -81,7 +82,10 @@ class ActedFootage(Footage):
             self._still = plate.frame(0)
             points = score.track.sample(0).points_px
             self._balls = eyeballs_of(self._still, points)
-            self._still = lips_mended(self._still, points, float(score.track.px_per_cm[0]))
+            size = float(score.track.px_per_cm[0])
+            self._still = lips_mended(self._still, points, size)
+            if len(self._balls) == 2:
+                self._still = eyes_mended(self._still, points, size)
 
     def _stream(self, frame_range: FrameRange) -> Iterator[Frame]:
         if self._still is not None:
@@ -154,27 +158,38 @@ def _in_order(plate: Footage, indices: Sequence[int]) -> Iterator[Frame]:
 def lips_mended(frame: Frame, points_px: Float[np.ndarray, "478 3"], px_per_cm: float) -> Frame:
     """The frame with whatever shows between its lips replaced by lip: what is between the written ones is painted anew, and where they
     are shut no tooth of the plate must be left."""
-    rim = points_px[face_model().loops["inner_lips"], :2].astype(np.float64)
     gap = float((points_px[LOWER_LIP, 1] - points_px[UPPER_LIP, 1])[3:6].mean()) / px_per_cm
-    if gap < MENDED_CM:
-        return frame
-    pad = 0.8 * px_per_cm
+    return _mended(frame, points_px, "inner_lips", LIP_EDGE_CM * px_per_cm) if gap >= MENDED_CM else frame
+
+
+def eyes_mended(frame: Frame, points_px: Float[np.ndarray, "478 3"], px_per_cm: float) -> Frame:
+    """The frame with its eyes filled in from their lids: eyeballs are drawn anew, and nothing white is left where lids meet."""
+    for loop in ("left_eye", "right_eye"):
+        frame = _mended(frame, points_px, loop, -EYE_RIM_CM * px_per_cm)
+    return frame
+
+
+def _mended(frame: Frame, points_px: Float[np.ndarray, "478 3"], loop: str, grown_px: float) -> Frame:
+    """The frame with the inside of a loop, grown or shrunk, filled in from around."""
+    rim = points_px[face_model().loops[loop], :2].astype(np.float64)
+    pad = 12 + 2 * abs(grown_px) + 0.3 * float(np.ptp(rim[:, 0]))
     roi = Roi(*(int(v) for v in (*np.floor(rim.min(0) - pad), *np.ceil(rim.max(0) + pad)))).clipped(frame.size_wh)
     if roi.empty:
         return frame
     h, w = roi.size_hw
     hole = np.zeros((h, w), np.uint8)
     cv2.fillPoly(hole, [np.round((rim - [roi.x0, roi.y0]) * 16).astype(np.int32)], 255, shift=4)
-    side = 2 * max(round(LIP_EDGE_CM * px_per_cm), 1) + 1
-    hole = cv2.dilate(hole, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))).astype(np.float32) / 255
+    side = 2 * max(round(abs(grown_px)), 1) + 1
+    change = cv2.dilate if grown_px > 0 else cv2.erode
+    gone_luma = change(hole, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))).astype(np.float32) / 255
     planes = []
     for n, plane in enumerate(frame.planes):
         sx, sy = frame.layout.chroma_shift_xy if frame.layout.kind == "yuv" and n in (1, 2) else (0, 0)
         window = (slice(roi.y0 >> sy, (roi.y1 + (1 << sy) - 1) >> sy), slice(roi.x0 >> sx, (roi.x1 + (1 << sx) - 1) >> sx))
         part = plane[window].astype(np.float32)
-        gone = hole if not (sx or sy) else cv2.resize(hole, part.shape[1::-1], interpolation=cv2.INTER_AREA)
+        gone = gone_luma if not (sx or sy) else cv2.resize(gone_luma, part.shape[1::-1], interpolation=cv2.INTER_AREA)
         filled = _filled(part, gone)
-        soft = cv2.GaussianBlur(gone, (0, 0), 0.7)
+        soft = np.maximum(gone, cv2.GaussianBlur(gone, (0, 0), 0.7))
         mixed = part + (soft if part.ndim == 2 else soft[..., None]) * (filled - part)
         out = plane.copy()
         out[window] = np.clip(np.round(mixed), 0, np.iinfo(plane.dtype).max) if plane.dtype.kind == "u" else mixed
