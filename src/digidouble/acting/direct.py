@@ -98,11 +98,12 @@ def _kept() -> Float[np.ndarray, " a"]:
 
 def _speaking(said: Float[np.ndarray, "n a"], closure: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """0..1, whether the mouth is at work: shut lips between two sounds are, silence is not."""
-    busy = np.clip(np.abs(said).max(1) / 0.15, 0, 1) if said.size else np.zeros(len(closure))
-    busy = np.maximum(busy, closure)
+    if not len(closure):
+        return np.zeros(0)
+    busy = np.maximum(np.clip(np.abs(said).max(1) / 0.15, 0, 1), closure)
     reach = 5
     wide = np.pad(busy, reach, mode="edge")
-    wide = np.max(np.stack([wide[k : k + len(busy)] for k in range(2 * reach + 1)]), 0) if len(busy) else busy
+    wide = np.max(np.stack([wide[k : k + len(busy)] for k in range(2 * reach + 1)]), 0)
     bell = np.hanning(2 * reach + 3)
     return np.convolve(np.pad(wide, reach + 1, mode="edge"), bell / bell.sum(), mode="valid").clip(0, 1)
 

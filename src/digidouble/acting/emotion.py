@@ -49,14 +49,14 @@ RECIPES: Mapping[str, Recipe] = {
     "neutral": Recipe("none", "no action unit", {}),
     "joy": Recipe(
         "6+12, 25, 7", EMFACS,
-        {"lip_corner_pull_AU12": 1.0, "cheek_raise_AU6": 1.0, "lips_part_AU25": 0.35, "lid_tighten_AU7": 0.45,
-         "lip_stretch_AU20": 0.45, "upper_lip_raise_AU10": 0.25, "outer_brow_raise_AU2": 0.12, "lid_close_AU43": 0.06},
+        {"lip_corner_pull_AU12": 1.15, "cheek_raise_AU6": 1.0, "lips_part_AU25": 0.5, "jaw_drop_AU26": 0.06, "lid_tighten_AU7": 0.45,
+         "lip_stretch_AU20": 0.6, "upper_lip_raise_AU10": 0.3, "outer_brow_raise_AU2": 0.12, "lid_close_AU43": 0.06},
         head_deg=(0.0, 1.0, 1.5),
     ),
     "laughter": Recipe(
         "6+7+12, 25+26", "Ruch & Ekman 2001",
-        {"lip_corner_pull_AU12": 1.25, "cheek_raise_AU6": 1.3, "lips_part_AU25": 0.6, "jaw_drop_AU26": 0.5, "lid_tighten_AU7": 0.9,
-         "lip_stretch_AU20": 0.5, "upper_lip_raise_AU10": 0.55, "lid_close_AU43": 0.22, "nose_wrinkle_AU9": 0.15},
+        {"lip_corner_pull_AU12": 1.25, "cheek_raise_AU6": 1.3, "lips_part_AU25": 0.75, "jaw_drop_AU26": 0.65, "lid_tighten_AU7": 0.9,
+         "lip_stretch_AU20": 0.7, "upper_lip_raise_AU10": 0.6, "lid_close_AU43": 0.22, "nose_wrinkle_AU9": 0.15},
         rise_s=0.3, head_deg=(0.0, 4.0, 2.0),
     ),
     "sadness": Recipe(
@@ -81,14 +81,14 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "fear": Recipe(
         "1+2+4+5+20, 25+26", EMFACS,
-        {"inner_brow_raise_AU1": 1.2, "outer_brow_raise_AU2": 0.5, "brow_draw_AU4": 0.9, "lid_close_AU43": -0.6,
-         "lip_stretch_AU20": 1.0, "lips_part_AU25": 0.4, "jaw_drop_AU26": 0.3, "lower_lip_drop_AU16": 0.35,
-         "lip_corner_pull_AU12": -0.25, "lid_tighten_AU7": 0.25},
+        {"inner_brow_raise_AU1": 1.35, "outer_brow_raise_AU2": 0.85, "brow_draw_AU4": 0.7, "lid_close_AU43": -0.85,
+         "lip_stretch_AU20": 1.0, "lips_part_AU25": 0.5, "jaw_drop_AU26": 0.4, "lower_lip_drop_AU16": 0.35,
+         "lip_corner_pull_AU12": -0.25},
         rise_s=0.2, blinks=1.5, head_deg=(0.0, 1.5, 0.0),
     ),
     "surprise": Recipe(
         "1+2+5, 25+26", EMFACS,
-        {"inner_brow_raise_AU1": 1.15, "outer_brow_raise_AU2": 1.2, "lid_close_AU43": -0.6, "jaw_drop_AU26": 0.75,
+        {"inner_brow_raise_AU1": 1.3, "outer_brow_raise_AU2": 1.4, "lid_close_AU43": -0.8, "jaw_drop_AU26": 0.95,
          "lips_part_AU25": 0.45, "lip_stretch_AU20": -0.25, "brow_draw_AU4": -0.2},
         rise_s=0.15, fall_s=0.5, blinks=0.7, head_deg=(0.0, 2.0, 0.0),
     ),

@@ -26,7 +26,8 @@ BEHIND_CM = 0.75  # teeth behind the lips
 ARCH_CM = 2.55  # half width over which teeth turn away into the dark
 JAW_SHARE = 0.8  # of the chin's way that lower teeth go
 TOOTH = np.array([1.09, 0.985, 0.85])  # over skin lit alike (luminance 1): warm white
-BRIGHT, SKIN_THERE, BRIGHTER = 0.82, 0.38, 0.6  # teeth beside skin of luminance SKIN_THERE; how they follow skin and light, as a power
+BRIGHT, SKIN_THERE, BRIGHTER = 0.80, 0.38, 0.85  # teeth beside skin of luminance SKIN_THERE; how they follow skin and light, as a power
+MOST = 2.3  # of skin luminance
 GUM, TONGUE, DARK = np.array([0.62, 0.25, 0.23]), np.array([0.55, 0.22, 0.20]), np.array([0.045, 0.016, 0.014])
 LINE, LINE_CM, LINE_DEPTH = np.array([0.20, 0.065, 0.055]), 0.07, 0.85  # between shut lips: colour over skin luminance, width, cover
 SUPER = 2  # samples a pixel and axis
@@ -67,7 +68,7 @@ def mouth_patch(
     y, x = np.mgrid[0 : h * SUPER, 0 : w * SUPER].astype(np.float64)
     px = np.stack([(x + 0.5) / SUPER - 0.5 + roi.x0, (y + 0.5) / SUPER - 0.5 + roi.y0], -1)
     luma = float(skin_linear @ LUMA)
-    light = (luma / SKIN_THERE) ** BRIGHTER * SKIN_THERE
+    light = min((luma / SKIN_THERE) ** BRIGHTER * SKIN_THERE, luma * MOST * SKIN_THERE / BRIGHT)
     rgb = _painted(px, face, neutral_cm, depth_px / face.pose.px_per_cm, open_cm) * light
     tint = skin_linear / max(float(skin_linear @ LUMA), 1e-6)
     # Teeth take the light's colour, not the skin's: half of what sets the skin apart from grey is the light (no more is known).
@@ -110,7 +111,8 @@ def _painted(
     out = _teeth(out, x, y, UPPER_EDGE_CM + curve, 1, 1.0)
     # Lips shade what is behind them, the upper one most.
     edge = np.clip(inside_cm / 0.22, 0, 1)
-    out = out * (0.6 + 0.4 * edge)[..., None]
+    under = np.clip(np.cumsum(inside_cm > 0, 0) / (SUPER * face.pose.px_per_cm * 0.32), 0, 1)
+    out = out * ((0.7 + 0.3 * edge) * (0.55 + 0.45 * under) * (0.75 + 0.25 * min(open_cm / 0.5, 1.0)))[..., None]
     # Where the opening is a slit it is as dark as the line between lips, not darker.
     slit = np.clip(1 - inside_cm / 0.07, 0, 1)[..., None]
     return out + slit * 0.7 * (LINE - out)

@@ -1,0 +1,65 @@
+"""Every emotion does to the face what its action units say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from digidouble.acting import EMOTIONS, RECIPES, face_of, recipe
+from digidouble.acting.emotion import columns
+from digidouble.errors import SettingsError
+from digidouble.perception.lids import lid_gaps
+from digidouble.schema.mesh import face_model
+
+M = face_model()
+CORNERS, BROWS_INNER, CHEEKS = [61, 291], [55, 107, 285, 336], [50, 280, 117, 346]
+
+
+def shape(name):
+    return M.mean_cm + np.tensordot(face_of(name), M.action_fields_cm, 1)
+
+
+def lift(name, points):
+    return float((shape(name) - M.mean_cm)[points, 1].mean())
+
+
+def test_ten_emotions_with_sources_and_known_actions():
+    assert set(EMOTIONS) == {
+        "neutral", "joy", "laughter", "sadness", "crying", "anger", "fear", "surprise", "disgust", "contempt",
+    }  # fmt: skip
+    for name in EMOTIONS:
+        assert recipe(name).source and recipe(name).units
+        assert set(RECIPES[name].actions) <= set(columns())
+        assert np.abs(face_of(name)).max() <= 1.4  # not far beyond what real clips show
+    assert not face_of("neutral").any()
+    with pytest.raises(SettingsError, match="rage.*joy"):
+        recipe("rage")
+
+
+def test_columns_of_sides_cover_the_basis_once():
+    single = [k for name, ks in columns().items() if len(ks) == 1 for k in ks]
+    assert sorted(single) == list(range(len(M.action_names)))
+    left = columns()["cheek_raise_AU6_L"][0]
+    assert "cheek_raise_L" in M.action_names[left]
+
+
+def test_joy_raises_corners_and_cheeks_and_narrows_the_eyes():
+    assert lift("joy", CORNERS) > 0.35
+    assert lift("joy", CHEEKS) > 0.1
+    assert lid_gaps(shape("joy")).mean() < 0.97 * lid_gaps(M.mean_cm.astype(float)).mean()
+    assert lift("laughter", CHEEKS) > lift("joy", CHEEKS)
+
+
+def test_crying_lowers_corners_raises_inner_brows_narrows_eyes():
+    for name in ("sadness", "crying"):
+        inner = lift(name, BROWS_INNER) - lift(name, [70, 300])
+        assert lift(name, CORNERS) < -0.2 and inner > 0.15
+    assert lid_gaps(shape("crying")).mean() < 0.75 * lid_gaps(M.mean_cm.astype(float)).mean()
+
+
+def test_fear_and_surprise_open_the_eyes_anger_lowers_the_brows_contempt_has_one_side():
+    rest = lid_gaps(M.mean_cm.astype(float)).mean()
+    assert lid_gaps(shape("surprise")).mean() > 1.1 * rest
+    assert lid_gaps(shape("fear")).mean() > 1.05 * rest
+    assert lift("anger", BROWS_INNER) < -0.2
+    assert lift("contempt", [291]) > lift("contempt", [61]) + 0.3  # 291 is the subject's left
