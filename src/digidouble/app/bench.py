@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "identity", "expression", "pose", "gaze", "flicker", "creases", "follow", "occlusion", "lighting", "multitrack",
-    "persona", "roundtrip", "speed",
+    "persona", "emotion", "roundtrip", "speed",
 )  # fmt: skip
 # Protocols for which rows are watched by all judges at once: asked for one by one, they share what was seen.
 JUDGED = {"identity", "expression", "pose", "gaze", "flicker", "multitrack"}
@@ -37,6 +37,7 @@ QUESTIONS = {
     "lighting": "Does the double take the plate's light?",
     "multitrack": "What do three faces cost in one pass, and does each win?",
     "persona": "Is the persona the person, without help from the plate?",
+    "emotion": "Are written emotions recognised by what real people's faces do?",
     "roundtrip": "What is lost when a swap is swapped back?",
     "speed": "How fast is the whole program, and how do peers do on this machine?",
 }

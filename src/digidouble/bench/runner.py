@@ -17,6 +17,7 @@ from digidouble.bench.material import code_fingerprint, finished, sha256_of
 from digidouble.bench.protocol import Case, Measured, Picture, Protocol, Record, Scope
 from digidouble.bench.protocols.creases import CREASES
 from digidouble.bench.protocols.follow import FOLLOW
+from digidouble.bench.protocols.emotion import EMOTION
 from digidouble.bench.protocols.lighting import LIGHTING
 from digidouble.bench.protocols.multitrack import MULTITRACK
 from digidouble.bench.protocols.occlusion import OCCLUSION
@@ -31,7 +32,7 @@ from digidouble.bench.worst import as_facts, worst_of, write_worst
 from digidouble.errors import DigidoubleError, OutputError
 
 PROTOCOLS: tuple[Protocol, ...] = (
-    SPEED, MULTITRACK, IDENTITY, EXPRESSION, POSE, GAZE, FLICKER, CREASES, FOLLOW, OCCLUSION, PERSONA, LIGHTING, ROUNDTRIP,
+    SPEED, MULTITRACK, IDENTITY, EXPRESSION, POSE, GAZE, FLICKER, CREASES, FOLLOW, OCCLUSION, PERSONA, LIGHTING, EMOTION, ROUNDTRIP,
 )  # fmt: skip
 Progress = Callable[[int, int], None]
 

@@ -1,4 +1,4 @@
-"""Inner loops, compiled: colour conversion, called only by `schema.colour`, which documents the meaning, and `fill_triangles`.
+"""Inner loops, compiled: colour conversion, called only by `schema.colour`, which documents the meaning, and two that fill triangles.
 
 Conventions: `roi` is (x0, y0, x1, y1) in luma pixels. `sx`, `sy` are the log2 chroma subsampling. `k` holds the
 matrix: [y_offset, y_scale, c_mid, r_cr, g_cb, g_cr, b_cb | kr, kg, kb, y_gain, cb_gain, cr_gain], the first seven from
@@ -251,3 +251,28 @@ def fill_triangles(points, triangles, out):
                 v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
                 if u >= -1e-6 and v >= -1e-6 and u + v <= 1.000001:
                     out[y, x] = 255
+
+
+@_jit
+def carry_over_triangles(points, triangles, values, out):
+    """Values [n,2] at points [n,2] (pixels of `out`) interpolated over triangles of either turn into out [h,w,3], whose third
+    channel becomes 1 where a triangle is. Later triangles win."""
+    h, w = out.shape[0], out.shape[1]
+    for t in range(triangles.shape[0]):
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay = points[i, 0], points[i, 1]
+        bx, by = points[j, 0], points[j, 1]
+        cx, cy = points[k, 0], points[k, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if abs(area) < 1e-9:
+            continue
+        x0, x1 = max(int(np.ceil(min(ax, bx, cx))), 0), min(int(np.floor(max(ax, bx, cx))), w - 1)
+        y0, y1 = max(int(np.ceil(min(ay, by, cy))), 0), min(int(np.floor(max(ay, by, cy))), h - 1)
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                w1 = ((x - ax) * (cy - ay) - (y - ay) * (cx - ax)) / area
+                w2 = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
+                if w1 >= -1e-6 and w2 >= -1e-6 and w1 + w2 <= 1.000001:
+                    for c in range(2):
+                        out[y, x, c] = values[i, c] + w1 * (values[j, c] - values[i, c]) + w2 * (values[k, c] - values[i, c])
+                    out[y, x, 2] = 1.0

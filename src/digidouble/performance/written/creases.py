@@ -21,8 +21,8 @@ from digidouble.schema.mesh import face_model
 from digidouble.schema.track import WRINKLE_GRID, WRINKLE_RANGE
 
 GROOVE_CM, BANK_CM = 0.075, 0.2  # half widths
-BANK = 0.35  # of a groove's depth
-DEEPEST = 0.5  # natural log, all folds together
+BANK = 0.22  # of a groove's depth
+DEEPEST, BRIGHTEST = 0.5, 0.12  # natural log, all folds together
 
 
 def _line(points_cm: list[tuple[float, float]], depth: float, width: float = 1.0) -> tuple[np.ndarray, float, float]:
@@ -138,5 +138,6 @@ def written_creases(actions: Float[np.ndarray, " a"]) -> Int8[np.ndarray, "w w"]
         for k, value in enumerate((right, left)):
             if value > 0.02:
                 gain += np.float32(value) * field[k]
-    gain = DEEPEST * np.tanh(gain / DEEPEST)
+    limit = np.where(gain > 0, np.float32(BRIGHTEST), np.float32(DEEPEST))
+    gain = limit * np.tanh(gain / limit)
     return np.round(127 / WRINKLE_RANGE * np.clip(gain, -WRINKLE_RANGE, WRINKLE_RANGE)).astype(np.int8)

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
-from digidouble.performance.written.kernels import carry
 from digidouble.schema.frame import Roi
+from digidouble.schema.kernels import carry_over_triangles
 from digidouble.schema.mesh import face_model
 from digidouble.schema.pose import Pose
 
@@ -61,7 +61,7 @@ def warp_of(
     rigid, zone = _head_motion(head, xs, ys) if head else (np.zeros((gh, gw, 2), np.float32), None)
     change = (source_px[:, :2] - points_px[:, :2]).astype(np.float64)
     values = np.zeros((gh, gw, 3), np.float32)
-    carry(to_cell(points_px.astype(np.float64)), face_model().all_triangles, change, values)
+    carry_over_triangles(to_cell(points_px.astype(np.float64)), face_model().all_triangles, change, values)
     covered = values[..., 2] > 0
     local = np.where(covered[..., None], values[..., :2] - rigid, 0).astype(np.float32)
     far = cv2.distanceTransform((~covered).astype(np.uint8), cv2.DIST_L2, 3) * np.float32(0.5 * (sx + sy))
