@@ -62,15 +62,15 @@ _UNKNOWN = _stop(0.45, 0.3)
 
 TARGETS: dict[str, Target] = {
     # vowels, front to back and close to open
-    "i": _vowel(0.48, 0, 0.75), "y": _vowel(0.28, 0.95), "ɪ": _vowel(0.52, 0, 0.4), "ᵻ": _vowel(0.50, 0, 0.3),
-    "ʏ": _vowel(0.38, 0.75), "e": _vowel(0.62, 0, 0.55), "ø": _vowel(0.46, 0.8), "ɛ": _vowel(0.74, 0, 0.35),
-    "œ": _vowel(0.64, 0.55), "æ": _vowel(0.90, 0, 0.4), "a": _vowel(1.0, 0, 0.1), "ɶ": _vowel(0.90, 0.4),
-    "ɨ": _vowel(0.46, 0, 0.3), "ʉ": _vowel(0.30, 0.8), "ɘ": _vowel(0.56), "ɵ": _vowel(0.44, 0.6), "ə": _vowel(0.56),
+    "i": _vowel(0.48, 0.0, 0.75), "y": _vowel(0.28, 0.95), "ɪ": _vowel(0.52, 0.0, 0.4), "ᵻ": _vowel(0.50, 0.0, 0.3),
+    "ʏ": _vowel(0.38, 0.75), "e": _vowel(0.62, 0.0, 0.55), "ø": _vowel(0.46, 0.8), "ɛ": _vowel(0.74, 0.0, 0.35),
+    "œ": _vowel(0.64, 0.55), "æ": _vowel(0.90, 0.0, 0.4), "a": _vowel(1.0, 0.0, 0.1), "ɶ": _vowel(0.90, 0.4),
+    "ɨ": _vowel(0.46, 0.0, 0.3), "ʉ": _vowel(0.30, 0.8), "ɘ": _vowel(0.56), "ɵ": _vowel(0.44, 0.6), "ə": _vowel(0.56),
     "ɜ": _vowel(0.62, 0.15), "ɝ": _vowel(0.56, 0.35), "ɚ": _vowel(0.54, 0.3), "ɞ": _vowel(0.66, 0.3), "ɐ": _vowel(0.68),
-    "ɯ": _vowel(0.44, 0, 0.3), "u": _vowel(0.26, 1.0), "ʊ": _vowel(0.40, 0.65), "ɤ": _vowel(0.58), "o": _vowel(0.50, 0.8),
+    "ɯ": _vowel(0.44, 0.0, 0.3), "u": _vowel(0.26, 1.0), "ʊ": _vowel(0.40, 0.65), "ɤ": _vowel(0.58), "o": _vowel(0.50, 0.8),
     "ʌ": _vowel(0.70), "ɔ": _vowel(0.70, 0.55), "ɑ": _vowel(1.0), "ɒ": _vowel(0.80, 0.45),
     # Mandarin: the vowels of zi and zhi
-    "ɿ": _vowel(0.44, 0, 0.4), "ʅ": _vowel(0.44, 0.15, 0.1),
+    "ɿ": _vowel(0.44, 0.0, 0.4), "ʅ": _vowel(0.44, 0.15, 0.1),
     # consonants, lips to throat
     **dict.fromkeys("pbmɓʙʘ", _BILABIAL), **dict.fromkeys("fvɱʋⱱ", _LABIODENTAL),
     **dict.fromkeys("ɸβ", Target(0.10, 0.15, 0.3, insists=0.9, insists_lips=0.5)),
