@@ -6,10 +6,10 @@ import numpy as np
 
 from digidouble.schema.speech import MouthCurves, Speech
 from digidouble.schema.time import FrameRate
-from digidouble.speech.articulation import at_frames, frame_times
-from digidouble.speech.loudness import articulate_loudness
+from digidouble.speech.articulation import COLUMNS, at_frames, frame_times
+from digidouble.speech.network import articulate_sound
 from digidouble.speech.settings import MouthStyle
-from digidouble.speech.sound import resampled
+from digidouble.speech.sound import is_silent, resampled
 from digidouble.speech.visemes import articulate
 
 
@@ -23,6 +23,8 @@ def mouth_curves(
     if speech.phones:
         grid, holds = articulate(speech.phones, speech.duration_s, style)
         return at_frames(grid, times, holds, style, "visemes")
-    return at_frames(
-        articulate_loudness(resampled(speech.samples, speech.rate)), times, np.zeros((0, 2)), style, "audio"
-    )
+    samples = resampled(speech.samples, speech.rate)
+    if is_silent(samples):
+        return at_frames(np.zeros((1, len(COLUMNS))), times, np.zeros((0, 2)), style, "audio")
+    grid, holds = articulate_sound(samples)
+    return at_frames(grid, times, holds, style, "audio")

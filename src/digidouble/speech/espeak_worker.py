@@ -100,7 +100,7 @@ def _say(library: ctypes.CDLL, text: str) -> tuple[bytes, list[list[object]]]:
 
 
 def main() -> int:
-    library_path, data_path = sys.argv[1:3]
+    library_path, data_path = sys.argv[1], sys.argv[2]
     request = json.loads(sys.stdin.buffer.read())
     library = ctypes.CDLL(library_path)
     library.espeak_Initialize.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_int)
@@ -117,7 +117,7 @@ def main() -> int:
         return 0
     runs, sounds = [], []
     for run in request["runs"]:
-        voice = known.get(run["language"].lower(), run["language"]) + (f"+{run['variant']}" if run["variant"] else "")
+        voice = f"{known.get(run['language'].lower(), run['language'])}{'+' if run['variant'] else ''}{run['variant']}"
         if library.espeak_SetVoiceByName(voice.encode()):
             raise RuntimeError(f"no voice {voice}")
         library.espeak_SetParameter(_RATE, int(request["wpm"]), 0)

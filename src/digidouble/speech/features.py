@@ -19,6 +19,7 @@ MELS = 80
 LOW_HZ, HIGH_HZ = 50.0, 7600.0
 FLOOR = 1e-8  # power: about -80 dB under full scale
 CEPSTRA = 13
+HEARD_DB = 35.0
 _BLOCK = 6000  # frames transformed at a time: one minute, 12 MB
 
 
@@ -48,9 +49,15 @@ def log_mel(samples: Float32[np.ndarray, " n"], mels: int = MELS) -> Float32[np.
 
 
 def levelled(mel: Float32[np.ndarray, "t m"]) -> Float32[np.ndarray, "t m"]:
-    """Log-mel without the recording's gain: the loudest twentieth of the frames is brought to 0, the scale is 4 nepers of power."""
-    loud = float(np.percentile(mel.mean(1), 95)) if len(mel) else 0.0
-    return ((mel - loud) / 4).astype(np.float32)
+    """Log-mel without the recording's gain: the loudest twentieth of what is heard is brought to 0, the scale is 4 nepers of power.
+
+    Heard is what lies within HEARD_DB of the loudest frames, so that a long silence does not pass for the voice.
+    """
+    level = mel.mean(1)
+    if not len(level):
+        return mel
+    heard = level[level >= np.percentile(level, 99.9) - HEARD_DB / 4.343]
+    return ((mel - np.percentile(heard, 95)) / 4).astype(np.float32)
 
 
 def loudness_db(samples: Float32[np.ndarray, " n"]) -> Float[np.ndarray, " t"]:

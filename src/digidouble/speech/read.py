@@ -12,12 +12,14 @@ from digidouble.errors import SettingsError
 from digidouble.schema.speech import Speech
 from digidouble.speech.align import POOR, Alignment, align
 from digidouble.speech.features import HOP_S, loudness_db
+from digidouble.speech.prosody import pitch_hz
 from digidouble.speech.settings import SpeechSettings
 from digidouble.speech.sound import ANALYSIS_HZ, is_silent, read_sound, resampled
 from digidouble.speech.text import clean, guess_language, runs
 from digidouble.speech.voice import Spoken, say
 
 READERS = ("", "f2")  # speakers whose readings are tried on a recording: the voice's own and a woman
+LEAST_VOICE = 0.05  # of the loud frames that have a pitch
 FASTEST, SLOWEST = 2.2, 0.55  # of an ordinary reading
 
 
@@ -58,6 +60,13 @@ def read_audio(path: Path, text: str = "", settings: SpeechSettings | None = Non
     heard = Speech(samples, ANALYSIS_HZ, (), settings.language, "", "the sound alone", source=path)
     if is_silent(samples):
         return replace(heard, notices=(f"{path.name}: the sound is silent; the mouth will stay shut",))
+    if not voice_share(samples) > LEAST_VOICE:
+        heard = replace(
+            heard,
+            notices=(
+                f"{path.name}: hardly a voice is heard in it (noise, whisper or music?); see what the mouth does",
+            ),
+        )
     return _aligned(heard, text, settings) if text.strip() else heard
 
 
@@ -79,7 +88,7 @@ def _aligned(heard: Speech, text: str, settings: SpeechSettings) -> Speech:
     if best is None or not best[0].phones:
         raise SettingsError("the text has no sound to align to the recording; give what is said, or no text at all")
     alignment = best[0]
-    notices = said.notices
+    notices = heard.notices + said.notices
     if alignment.cost > POOR:
         notices += (
             f"the text may not be what is said (cost {alignment.cost:.2f}, expected under {POOR}); mouth and sound may disagree",
@@ -98,3 +107,11 @@ def spoken_seconds(samples: Float32[np.ndarray, " n"]) -> float:
     """How long somebody is heard in a recording: frames within 28 dB of its loud ones."""
     level = loudness_db(samples)
     return float((level > np.percentile(level, 95) - 28).sum() * HOP_S)
+
+
+def voice_share(samples: Float32[np.ndarray, " n"]) -> float:
+    """Share of the loud frames that have a pitch, over the first two minutes of what is heard."""
+    part = samples[: 120 * ANALYSIS_HZ]
+    level = loudness_db(part)
+    loud = level > np.percentile(level, 95) - 15
+    return float((pitch_hz(part)[: len(level)] > 0)[loud].mean())

@@ -29,6 +29,8 @@ HELD = 0.3  # of a vowel or consonant; a silence is held nearly whole
 SILENCE_HELD = 0.8
 AFTER_S = 0.4  # before and after the sound it is silent: the mouth comes from rest and goes back to it
 LONGEST_S = 0.4  # a sound longer than this has no wider influence than one of this length
+# Four of four tracked speakers opened 0.3 to 0.7 between 0.5 and 0.2 s before their first sound.
+BREATH_AFTER_S, BREATH_S, BREATH_OPENING, BREATH_INSISTS = 0.3, 0.45, 0.4, 4.0
 FLOOR = 0.02  # dominance of rest everywhere: decides only where no sound is near
 STRESS_GAIN, UNSTRESSED_GAIN = 1.12, 0.92
 HOLD_SHARE, HOLD_MIN_S, HOLD_MAX_S = 0.7, 0.03, 0.12  # of a bilabial: how long the lips stay shut
@@ -55,6 +57,20 @@ def _parts(phones: Sequence[Phone], duration_s: float) -> list[_Part]:
     return out
 
 
+def _breaths(phones: Sequence[Phone], style: MouthStyle) -> list[_Part]:
+    """Lips part before a phrase that follows BREATH_AFTER_S of silence: people breathe in, and set their mouths to begin."""
+    out, quiet_since = [], -AFTER_S
+    for p in phones:
+        if p.silent:
+            continue
+        if p.start_s - quiet_since >= BREATH_AFTER_S and style.breath > 0:
+            target = Target(BREATH_OPENING * style.breath, 0.6 * BREATH_OPENING * style.breath, insists=BREATH_INSISTS)
+            start = max(p.start_s - BREATH_S, quiet_since + 0.1)
+            out.append(_Part(target, start, p.start_s, True, 1.0))
+        quiet_since = p.end_s
+    return out
+
+
 def _fall(
     t: Float[np.ndarray, " n"], start: float, end: float, before_s: float, after_s: float
 ) -> Float[np.ndarray, " n"]:
@@ -72,7 +88,7 @@ def articulate(
     weight = np.full((count, TEETH + 1), FLOOR)
     closure = np.zeros(count)
     holds: list[tuple[float, float]] = []
-    for part in _parts(phones, duration_s):
+    for part in (*_parts(phones, duration_s), *_breaths(phones, style)):
         length = part.end_s - part.start_s
         reach = style.reach * (REACH_S + REACH_SHARE * min(length, LONGEST_S))
         held = 0.5 * (SILENCE_HELD if part.silent else HELD) * length

