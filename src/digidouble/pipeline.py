@@ -22,7 +22,15 @@ from digidouble.errors import CastingError
 from digidouble.footage import Footage
 from digidouble.perception.segment import PersonSegmenter
 from digidouble.performance import load_performance
-from digidouble.performance.written import ActedFootage, Progress, Score, acted_shot, layers_of, played, write_performance
+from digidouble.performance.written import (
+    ActedFootage,
+    Progress,
+    Score,
+    acted_shot,
+    layers_of,
+    played,
+    write_performance,
+)
 from digidouble.refine import add_grain, add_mark, match_sharpness, motion_blur
 from digidouble.render import LookSettings, PreparedCast, draw, draw_with_surface, layer_roi, place, plan_cast
 from digidouble.schema.acting import Acting

@@ -32,7 +32,7 @@ def test_ten_emotions_with_sources_and_known_actions():
         assert set(RECIPES[name].actions) <= set(columns())
         assert np.abs(face_of(name)).max() <= 1.4  # not far beyond what real clips show
     assert not face_of("neutral").any()
-    with pytest.raises(SettingsError, match="rage.*joy"):
+    with pytest.raises(SettingsError, match=r"rage.*joy"):
         recipe("rage")
 
 

@@ -32,7 +32,7 @@ def test_blinks_are_as_many_and_as_long_as_in_the_literature():
     resting = np.mean([blinks_of(blink_curve(TIMES, STILL, ONE, LifeSettings(seed=s))) for s in range(6)]) / minutes
     assert 19 < talking < 33 and 12 < resting < 23 and talking > resting  # Bentivoglio et al. 1997: 26 and 17
     curve = blink_curve(TIMES, STILL, ONE, LifeSettings(seed=1))
-    assert 0 <= curve.min() and curve.max() == 1
+    assert curve.min() >= 0 and curve.max() == 1
     assert not blink_curve(TIMES, TALK, ONE, LifeSettings(blinks=0.0)).any()
 
 

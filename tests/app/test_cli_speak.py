@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -43,24 +44,57 @@ def packets(path: Path) -> list[bytes]:
 def test_a_portrait_talks_the_same_way_twice(small, astronaut_persona, tmp_path):
     pytest.importorskip("espeakng_loader")
     out = tmp_path / "talk.mp4"
-    done = cli("speak", small, "--persona", astronaut_persona, "--text", "Big boats! I am so happy.", "--seed", 3, "-o", out, "--json")
+    done = cli(
+        "speak",
+        small,
+        "--persona",
+        astronaut_persona,
+        "--text",
+        "Big boats! I am so happy.",
+        "--seed",
+        3,
+        "-o",
+        out,
+        "--json",
+    )
     assert done.exit_code == 0, done.stderr
     facts = record(done)
     labels = read_labels(out)
     assert labels.complete and labels.source_type == "trainedAlgorithmicMedia" and facts["visible_label_frames"] > 0
-    assert "joy" in facts["emotion"]["timeline"] and "inferred" in facts["emotion"]["from"] and facts["speech"]["phones"] > 10
+    assert (
+        "joy" in facts["emotion"]["timeline"]
+        and "inferred" in facts["emotion"]["from"]
+        and facts["speech"]["phones"] > 10
+    )
     page = Path(facts["report"]).read_text("utf-8")
     assert "Big boats" in page and "AI voice" in page and "inferred from the text" in page and "Seed" in page
-    with open_footage(out) as movie, open_footage(small) as before:
-        assert movie.shot.has_audio and abs(movie.shot.frame_count / movie.shot.rate.fps - facts["speech"]["seconds"] - 0.5) < 0.1
+    with open_footage(out) as movie:
+        assert (
+            movie.shot.has_audio
+            and abs(movie.shot.frame_count / movie.shot.rate.fps - facts["speech"]["seconds"] - 0.5) < 0.1
+        )
         first = [f.planes[0].copy() for f in movie.frames()]
-        del before
-    off = [np.abs(a.astype(int) - b).mean() for a, b in zip(first, first[1:], strict=False)]
+    off = [np.abs(a.astype(int) - b).mean() for a, b in pairwise(first)]
     assert 0.05 < np.mean(off) < 6 and max(off) < 15  # it moves, and never jumps
     corner = np.stack([f[-30:, -30:] for f in first]).astype(int)
     assert np.abs(corner - corner[0]).max() < 40 and np.abs(corner - corner[0]).mean() < 3  # what is no head stays
     again = tmp_path / "again.mp4"
-    assert cli("speak", small, "--persona", astronaut_persona, "--text", "Big boats! I am so happy.", "--seed", 3, "-o", again, "--no-report").exit_code == 0
+    assert (
+        cli(
+            "speak",
+            small,
+            "--persona",
+            astronaut_persona,
+            "--text",
+            "Big boats! I am so happy.",
+            "--seed",
+            3,
+            "-o",
+            again,
+            "--no-report",
+        ).exit_code
+        == 0
+    )
     with open_footage(again) as movie:
         assert all((f.planes[0] == a).all() for f, a in zip(movie.frames(), first, strict=True))
 
@@ -75,7 +109,19 @@ def test_a_recording_over_footage_stays_as_it_is(excerpt, astronaut_persona, tmp
         f.setframerate(16000)
         f.writeframes((9000 * np.sin(2 * np.pi * 150 * t) * (np.sin(8 * t) > 0)).astype("<i2").tobytes())
     out = tmp_path / "double.mov"
-    done = cli("speak", excerpt.plate, "--persona", astronaut_persona, "--audio", source, "--emotion", "0:neutral 0.4:joy", "-o", out, "--json")
+    done = cli(
+        "speak",
+        excerpt.plate,
+        "--persona",
+        astronaut_persona,
+        "--audio",
+        source,
+        "--emotion",
+        "0:neutral 0.4:joy",
+        "-o",
+        out,
+        "--json",
+    )
     assert done.exit_code == 0, done.stderr
     facts = record(done)
     assert b"".join(packets(out)) == b"".join(packets(source))
@@ -104,7 +150,12 @@ def test_what_is_refused(small, faceless_png, astronaut_persona, silence, tmp_pa
 def test_two_faces_ask_who_speaks(astronaut_png, astronaut_persona, tmp_path):
     one = cv2.imread(str(astronaut_png))[:256, 110:340]
     cv2.imwrite(str(tmp_path / "two.png"), np.hstack([one, one[:, ::-1]]))
-    refused(cli("speak", tmp_path / "two.png", "--persona", astronaut_persona, "--text", "Hi", "-o", tmp_path / "x.mp4"), 1, "2 faces", "--track")
+    refused(
+        cli("speak", tmp_path / "two.png", "--persona", astronaut_persona, "--text", "Hi", "-o", tmp_path / "x.mp4"),
+        1,
+        "2 faces",
+        "--track",
+    )
 
 
 def test_silence_leaves_a_living_face(small, astronaut_persona, silence, tmp_path):

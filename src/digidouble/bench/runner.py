@@ -16,8 +16,8 @@ from digidouble.bench.machine import machine, versions
 from digidouble.bench.material import code_fingerprint, finished, sha256_of
 from digidouble.bench.protocol import Case, Measured, Picture, Protocol, Record, Scope
 from digidouble.bench.protocols.creases import CREASES
-from digidouble.bench.protocols.follow import FOLLOW
 from digidouble.bench.protocols.emotion import EMOTION
+from digidouble.bench.protocols.follow import FOLLOW
 from digidouble.bench.protocols.lighting import LIGHTING
 from digidouble.bench.protocols.multitrack import MULTITRACK
 from digidouble.bench.protocols.occlusion import OCCLUSION

@@ -173,6 +173,18 @@ def storable(sound: Path, out: Path, folder: Path, keep: bool) -> tuple[Path, st
 # What players of each container read; others are encoded anew, and the report says so.
 _COPIED = {
     ".mp4": ("aac", "mp3", "ac3", "eac3", "alac", "opus"),
-    ".mov": ("aac", "mp3", "ac3", "eac3", "alac", "pcm_s16le", "pcm_s24le", "pcm_s32le", "pcm_s16be", "pcm_s24be", "pcm_f32le"),
+    ".mov": (
+        "aac",
+        "mp3",
+        "ac3",
+        "eac3",
+        "alac",
+        "pcm_s16le",
+        "pcm_s24le",
+        "pcm_s32le",
+        "pcm_s16be",
+        "pcm_s24be",
+        "pcm_f32le",
+    ),
     ".mkv": ("aac", "mp3", "ac3", "eac3", "alac", "opus", "vorbis", "flac", "pcm_s16le", "pcm_s24le", "pcm_f32le"),
 }

@@ -36,7 +36,14 @@ class Acting:
 
     def __post_init__(self) -> None:
         n, a = len(self.actions), len(face_model().action_names)
-        shapes = {"actions": (n, a), "closure": (n,), "blink": (n,), "gaze_deg": (n, 2), "head_deg": (n, 3), "head_cm": (n, 2)}
+        shapes = {
+            "actions": (n, a),
+            "closure": (n,),
+            "blink": (n,),
+            "gaze_deg": (n, 2),
+            "head_deg": (n, 3),
+            "head_cm": (n, 2),
+        }
         for name, shape in shapes.items():
             values = getattr(self, name)
             if values.shape != shape or not np.isfinite(values).all():

@@ -274,5 +274,7 @@ def carry_over_triangles(points, triangles, values, out):
                 w2 = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
                 if w1 >= -1e-6 and w2 >= -1e-6 and w1 + w2 <= 1.000001:
                     for c in range(2):
-                        out[y, x, c] = values[i, c] + w1 * (values[j, c] - values[i, c]) + w2 * (values[k, c] - values[i, c])
+                        out[y, x, c] = (
+                            values[i, c] + w1 * (values[j, c] - values[i, c]) + w2 * (values[k, c] - values[i, c])
+                        )
                     out[y, x, 2] = 1.0

@@ -73,7 +73,9 @@ def _rendered(shop: Workshop, person: str, quality: str) -> Iterator[UInt8[np.nd
             raise SettingsError(f"{person}: its calm frame shows no face to the product")
         rows = faces()
         n = len(rows)
-        rest = Acting(plate.shot.rate, rows, np.zeros(n), np.zeros(n), np.zeros((n, 2)), np.zeros((n, 3)), np.zeros((n, 2)))
+        rest = Acting(
+            plate.shot.rate, rows, np.zeros(n), np.zeros(n), np.zeros((n, 2)), np.zeros((n, 3)), np.zeros((n, 2))
+        )
         acted, performance = written_plate(plate, found, "main", rest, written, {})
         casts = cast_at(quality, performance, shop.persona(person))
         for index in range(n):
@@ -97,7 +99,15 @@ def _measure(shop: Workshop, scope: Scope, item: str) -> Measured:
     seen = _seen(shop)
     if item == REAL_PEOPLE:
         right = unseen(seen)
-        return Measured((Record(item, "unseen clips", {"recognised": float(np.mean(list(right.values()))), "clips": float(len(right))}),))
+        return Measured(
+            (
+                Record(
+                    item,
+                    "unseen clips",
+                    {"recognised": float(np.mean(list(right.values()))), "clips": float(len(right))},
+                ),
+            )
+        )
     judge, landmarker = train(seen), shop.observer.landmarker
     records, pictures = [], []
     for quality in scope.qualities:

@@ -77,8 +77,14 @@ def _fields() -> dict[str, Float32[np.ndarray, "2 w w"]]:
             field = np.zeros_like(x)
             for points, depth, width in lines:
                 far, along = _distance(x, y, points)
-                ends = np.clip(np.minimum(along, 1 - along) / 0.25, 0, 1) if points[0, 0] > 0.3 else np.clip((1 - along) / 0.3, 0, 1)
-                groove = np.exp(-((far / (GROOVE_CM * width)) ** 2)) - BANK * np.exp(-((far / (BANK_CM * width) - 1.2) ** 2))
+                ends = (
+                    np.clip(np.minimum(along, 1 - along) / 0.25, 0, 1)
+                    if points[0, 0] > 0.3
+                    else np.clip((1 - along) / 0.3, 0, 1)
+                )
+                groove = np.exp(-((far / (GROOVE_CM * width)) ** 2)) - BANK * np.exp(
+                    -((far / (BANK_CM * width) - 1.2) ** 2)
+                )
                 field = field - depth * ends * groove
             half = np.clip(0.5 + x / 0.2, 0, 1)  # each side its own half
             sides.append((cv2.GaussianBlur(field * rough, (0, 0), 0.6) * allowed * half).astype(np.float32))
@@ -92,7 +98,13 @@ def _distance(
     """(centimetres to a smoothed polyline, 0..1 along it)."""
     t = np.linspace(0, len(points) - 1, 40)
     knots = np.arange(len(points))
-    line = np.stack([np.convolve(np.pad(np.interp(t, knots, points[:, k]), 4, mode="edge"), np.ones(9) / 9, "valid") for k in (0, 1)], 1)
+    line = np.stack(
+        [
+            np.convolve(np.pad(np.interp(t, knots, points[:, k]), 4, mode="edge"), np.ones(9) / 9, "valid")
+            for k in (0, 1)
+        ],
+        1,
+    )
     far = np.hypot(x[..., None] - line[:, 0], y[..., None] - line[:, 1])
     best = far.argmin(-1)
     return np.take_along_axis(far, best[..., None], -1)[..., 0], best / (len(line) - 1)
@@ -127,7 +139,11 @@ def strengths(actions: Float[np.ndarray, " a"]) -> dict[str, tuple[float, float]
 def _column(stem: str, side: str) -> int:
     """Column of an action on a side; of one without sides, the same for both."""
     names = [n.split("/")[0] for n in face_model().action_names]
-    return next(k for k, n in enumerate(names) if n.startswith(f"{stem}_{side}_") or (n.startswith(stem) and f"{stem}_R_" not in " ".join(names)))
+    return next(
+        k
+        for k, n in enumerate(names)
+        if n.startswith(f"{stem}_{side}_") or (n.startswith(stem) and f"{stem}_R_" not in " ".join(names))
+    )
 
 
 def written_creases(actions: Float[np.ndarray, " a"]) -> Int8[np.ndarray, "w w"]:

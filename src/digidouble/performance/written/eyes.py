@@ -81,7 +81,9 @@ def _completed(
     # The iris: itself, else mirrored top to bottom, else the mean at that distance from the pupil.
     mirrored, seen = (cv2.remap(a, x, 2 * np.float32(iris[1]) - y, cv2.INTER_LINEAR) for a in (rgb, known))
     rings = np.clip((r * 6).astype(int), 0, 7)
-    by_ring = np.stack([(rgb * known[..., None])[rings == k].sum(0) / max(float(known[rings == k].sum()), 1) for k in range(8)])
+    by_ring = np.stack(
+        [(rgb * known[..., None])[rings == k].sum(0) / max(float(known[rings == k].sum()), 1) for k in range(8)]
+    )
     have = np.array([float(known[rings == k].sum()) > 0.5 for k in range(8)])
     if have.any():
         for k in range(8):
@@ -107,11 +109,17 @@ def eye_patches(face: Written, balls: tuple[Eyeball, ...], size_wh: tuple[int, i
             continue
         h, w = roi.size_hw
         big = np.zeros((h * SUPER, w * SUPER), np.uint8)
-        cv2.fillPoly(big, [np.round(((rim - [roi.x0, roi.y0] + 0.5) * SUPER - 0.5) * 16).astype(np.int32)], 255, lineType=cv2.LINE_8, shift=4)
+        cv2.fillPoly(
+            big,
+            [np.round(((rim - [roi.x0, roi.y0] + 0.5) * SUPER - 0.5) * 16).astype(np.int32)],
+            255,
+            lineType=cv2.LINE_8,
+            shift=4,
+        )
         # Right at the lids are lashes: they are skin's, and go with it.
         lashes = LASHES_CM * face.pose.px_per_cm * SUPER
-        inner = np.clip(cv2.distanceTransform(big, cv2.DIST_L2, 3) / max(lashes, 1.0) - 0.5, 0, 1)
-        alpha = cv2.resize(inner, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32)
+        inner = np.clip(cv2.distanceTransform(big, cv2.DIST_L2, 3) / max(lashes, 1.0) - 0.5, 0, 1).astype(np.float32)
+        alpha = np.asarray(cv2.resize(inner, (w, h), interpolation=cv2.INTER_AREA), np.float32)
         if alpha.max() < 0.05:
             continue
         shift = face.points_px[BOTH_IRISES[side][0], :2] - ball.iris_px[:2]

@@ -26,10 +26,18 @@ BEHIND_CM = 0.75  # teeth behind the lips
 ARCH_CM = 2.55  # half width over which teeth turn away into the dark
 JAW_SHARE = 0.8  # of the chin's way that lower teeth go
 TOOTH = np.array([1.09, 0.985, 0.85])  # over skin lit alike (luminance 1): warm white
-BRIGHT, SKIN_THERE, BRIGHTER = 0.80, 0.38, 0.85  # teeth beside skin of luminance SKIN_THERE; how they follow skin and light, as a power
+BRIGHT, SKIN_THERE, BRIGHTER = (
+    0.80,
+    0.38,
+    0.85,
+)  # teeth beside skin of luminance SKIN_THERE; how they follow skin and light, as a power
 MOST = 2.3  # of skin luminance
 GUM, TONGUE, DARK = np.array([0.62, 0.25, 0.23]), np.array([0.55, 0.22, 0.20]), np.array([0.045, 0.016, 0.014])
-LINE, LINE_CM, LINE_DEPTH = np.array([0.20, 0.065, 0.055]), 0.07, 0.85  # between shut lips: colour over skin luminance, width, cover
+LINE, LINE_CM, LINE_DEPTH = (
+    np.array([0.20, 0.065, 0.055]),
+    0.07,
+    0.85,
+)  # between shut lips: colour over skin luminance, width, cover
 SUPER = 2  # samples a pixel and axis
 
 
@@ -63,7 +71,15 @@ def mouth_patch(
     ends = face.points_px[[78, 308], :2]
     middle = np.concatenate([ends[:1], middle, ends[1:]])
     line = np.zeros_like(big)
-    cv2.polylines(line, [np.round(((middle - [roi.x0, roi.y0] + 0.5) * SUPER - 0.5) * 16).astype(np.int32)], False, 255, thick, cv2.LINE_8, 4)
+    cv2.polylines(
+        line,
+        [np.round(((middle - [roi.x0, roi.y0] + 0.5) * SUPER - 0.5) * 16).astype(np.int32)],
+        False,
+        255,
+        thick,
+        cv2.LINE_8,
+        4,
+    )
     depth_px = cv2.distanceTransform(big, cv2.DIST_L2, 3) / SUPER
     y, x = np.mgrid[0 : h * SUPER, 0 : w * SUPER].astype(np.float64)
     px = np.stack([(x + 0.5) / SUPER - 0.5 + roi.x0, (y + 0.5) / SUPER - 0.5 + roi.y0], -1)
@@ -83,14 +99,24 @@ def mouth_patch(
     rgb = np.where(alpha[..., None] > 0.05, rgb, around)
     seen = float(np.clip(open_cm / 0.10, 0, 1))
     alpha = seen * np.maximum(alpha, cv2.GaussianBlur(alpha, (0, 0), soft))
-    shut = LINE_DEPTH * (1 - seen) * cv2.GaussianBlur(cv2.resize(line, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255, (0, 0), soft)
+    shut = (
+        LINE_DEPTH
+        * (1 - seen)
+        * cv2.GaussianBlur(
+            cv2.resize(line, (w, h), interpolation=cv2.INTER_AREA).astype(np.float32) / 255, (0, 0), soft
+        )
+    )
     both = np.maximum(alpha, shut)
     rgb = rgb + (shut / np.maximum(alpha + shut, 1e-4))[..., None] * (luma * LINE - rgb)
     return Patch(roi, rgb.astype(np.float32), both.astype(np.float32))
 
 
 def _painted(
-    px: Float[np.ndarray, "h w 2"], face: Written, neutral_cm: Float[np.ndarray, "478 3"], inside_cm: Float[np.ndarray, "h w"], open_cm: float
+    px: Float[np.ndarray, "h w 2"],
+    face: Written,
+    neutral_cm: Float[np.ndarray, "478 3"],
+    inside_cm: Float[np.ndarray, "h w"],
+    open_cm: float,
 ) -> Float[np.ndarray, "h w 3"]:
     """Colour over skin luminance 1 at every sample."""
     line = neutral_cm[[13, 14]].astype(np.float64).mean(0)
@@ -119,7 +145,12 @@ def _painted(
 
 
 def _teeth(
-    under: Float[np.ndarray, "h w 3"], x: Float[np.ndarray, "h w"], y: Float[np.ndarray, "h w"], edge: Float[np.ndarray, "h w"], up: int, light: float
+    under: Float[np.ndarray, "h w 3"],
+    x: Float[np.ndarray, "h w"],
+    y: Float[np.ndarray, "h w"],
+    edge: Float[np.ndarray, "h w"],
+    up: int,
+    light: float,
 ) -> Float[np.ndarray, "h w 3"]:
     """A row of teeth from its biting edge, upwards (1) or downwards (-1), gums behind its other end."""
     widths, crown = (UPPER_WIDTHS_CM, UPPER_CROWN_CM) if up > 0 else (LOWER_WIDTHS_CM, LOWER_CROWN_CM)
@@ -130,19 +161,31 @@ def _teeth(
     tooth = np.clip(np.searchsorted(ends, arc, side="right") - 1, 0, len(widths) - 1)
     place = (arc - ends[tooth]) / np.asarray(widths)[tooth]
     middle = 1 - np.abs(2 * place - 1)
-    scallop = np.array([0.0, 0.05, -0.02, 0.06, 0.08, 0.1])[tooth] if up > 0 else np.array([0.0, 0.02, -0.02, 0.04, 0.06, 0.08])[tooth]
+    scallop = (
+        np.array([0.0, 0.05, -0.02, 0.06, 0.08, 0.1])[tooth]
+        if up > 0
+        else np.array([0.0, 0.02, -0.02, 0.04, 0.06, 0.08])[tooth]
+    )
     biting = edge + up * (scallop + 0.06 * np.clip(0.25 - middle, 0, 1) / 0.25)
     height = up * (y - biting)  # above the biting edge of this tooth
     cover = _soft(height, 0.03) * np.clip((0.985 - np.abs(x) / ARCH_CM) / 0.05, 0, 1)
     between = 1 - 0.38 * np.exp(-((middle / 0.16) ** 2))
-    shade = light * between * (0.25 + 0.75 * facing**2) * (0.82 + 0.18 * np.clip(height / 0.25, 0, 1)) * np.array([1.0, 0.9, 0.86, 0.8, 0.76, 0.7])[tooth]
+    shade = (
+        light
+        * between
+        * (0.25 + 0.75 * facing**2)
+        * (0.82 + 0.18 * np.clip(height / 0.25, 0, 1))
+        * np.array([1.0, 0.9, 0.86, 0.8, 0.76, 0.7])[tooth]
+    )
     colour = TOOTH * (BRIGHT / SKIN_THERE) * shade[..., None]
     gum = _soft(height - crown * (0.92 - 0.10 * (1 - middle) ** 2), 0.06)
     colour = colour + gum[..., None] * (GUM * (0.7 * light * facing)[..., None] - colour)
     return _over(under, colour, cover)
 
 
-def _on_plane(px: Float[np.ndarray, "h w 2"], face: Written, z: float) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
+def _on_plane(
+    px: Float[np.ndarray, "h w 2"], face: Written, z: float
+) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
     """Head x and y, centimetres, of where pixels look through a plane at depth z."""
     pose = face.pose
     m = pose.px_per_cm * (pose.rotation[:2] * np.array([[1.0], [-1.0]]))

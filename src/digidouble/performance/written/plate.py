@@ -92,7 +92,9 @@ class ActedFootage(Footage):
             for row in frame_range:
                 yield self._acted(self._still, row)
             return
-        for row, frame in zip(frame_range, _in_order(self._plate, [self._score.rows[r] for r in frame_range]), strict=True):
+        for row, frame in zip(
+            frame_range, _in_order(self._plate, [self._score.rows[r] for r in frame_range]), strict=True
+        ):
             yield self._acted(frame, row)
 
     def _seek(self, index: int) -> Frame:
@@ -185,7 +187,10 @@ def _mended(frame: Frame, points_px: Float[np.ndarray, "478 3"], loop: str, grow
     planes = []
     for n, plane in enumerate(frame.planes):
         sx, sy = frame.layout.chroma_shift_xy if frame.layout.kind == "yuv" and n in (1, 2) else (0, 0)
-        window = (slice(roi.y0 >> sy, (roi.y1 + (1 << sy) - 1) >> sy), slice(roi.x0 >> sx, (roi.x1 + (1 << sx) - 1) >> sx))
+        window = (
+            slice(roi.y0 >> sy, (roi.y1 + (1 << sy) - 1) >> sy),
+            slice(roi.x0 >> sx, (roi.x1 + (1 << sx) - 1) >> sx),
+        )
         part = plane[window].astype(np.float32)
         gone = gone_luma if not (sx or sy) else cv2.resize(gone_luma, part.shape[1::-1], interpolation=cv2.INTER_AREA)
         filled = _filled(part, gone)
@@ -209,7 +214,13 @@ def _bent(frame: Frame, warp: Warp) -> Frame:
             # A chroma sample lies half a luma row lower (MPEG-2), in the source as in the result: the halves cancel.
             at = np.stack([at[..., 0] / (1 << sx), at[..., 1] / (1 << sy)], -1)
         x0, y0 = roi.x0 >> sx, roi.y0 >> sy
-        moved = cv2.remap(plane, np.ascontiguousarray(at[..., 0]), np.ascontiguousarray(at[..., 1]), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        moved = cv2.remap(
+            plane,
+            np.ascontiguousarray(at[..., 0]),
+            np.ascontiguousarray(at[..., 1]),
+            cv2.INTER_CUBIC,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         out = plane.copy()
         h, w = out[y0:, x0:].shape[:2]
         moved = moved[:h, :w]
@@ -220,7 +231,9 @@ def _bent(frame: Frame, warp: Warp) -> Frame:
 
 def _over_background(frame: Frame, warp: Warp, layers: Layers) -> Frame:
     """Where the person no longer is, what lies behind."""
-    person = cv2.remap(layers.person, warp.map_px[..., 0], warp.map_px[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    person = cv2.remap(
+        layers.person, warp.map_px[..., 0], warp.map_px[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     if warp.head is not None:  # where nothing moves, the portrait stays as it is
         person = 1 - (1 - person) * warp.head
     planes = []
@@ -258,11 +271,10 @@ def _filled(plane: Float32[np.ndarray, "..."], gone: Float32[np.ndarray, "h w"])
         v2, k2 = cv2.resize(v, small, interpolation=cv2.INTER_AREA), cv2.resize(k, small, interpolation=cv2.INTER_AREA)
         v2 = v2.reshape(*k2.shape, -1)
         grow = np.minimum(1, 3 * k2) / np.maximum(k2, 1e-6)
-        levels.append((v2 * grow[..., None], k2 * grow))
+        levels.append(((v2 * grow[..., None]).astype(np.float32), (k2 * grow).astype(np.float32)))
     v, k = levels[-1]
     out = v / np.maximum(k, 1e-6)[..., None]
     for v, k in reversed(levels[:-1]):
         wide = cv2.resize(out, (k.shape[1], k.shape[0]), interpolation=cv2.INTER_CUBIC).reshape(*k.shape, -1)
         out = v + (1 - np.minimum(k, 1))[..., None] * wide
     return out.reshape(plane.shape).astype(np.float32)
-

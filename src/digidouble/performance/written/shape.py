@@ -134,7 +134,9 @@ def _areas(shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, " t"]:
 
 
 def unfolded(
-    shape_cm: Float[np.ndarray, "478 3"], neutral_cm: Float[np.ndarray, "478 3"], fixed: Bool[np.ndarray, "478"] | None = None
+    shape_cm: Float[np.ndarray, "478 3"],
+    neutral_cm: Float[np.ndarray, "478 3"],
+    fixed: Bool[np.ndarray, "478"] | None = None,
 ) -> Float[np.ndarray, "478 3"]:
     """The shape without triangles that fold over or shrink to nothing: around them, points move as their neighbours do.
 
@@ -166,10 +168,16 @@ def _lip_weights() -> Float32[np.ndarray, "478 9"]:
     for lip, sign in ((UPPER_LIP, 1.0), (LOWER_LIP, -1.0)):
         far = np.linalg.norm(place[:468, None] - place[None, lip], axis=2)
         # A point belongs to the lip it is nearer to.
-        mine = far.min(1) <= np.linalg.norm(place[:468, None] - place[None, UPPER_LIP if sign < 0 else LOWER_LIP], axis=2).min(1)
+        mine = far.min(1) <= np.linalg.norm(
+            place[:468, None] - place[None, UPPER_LIP if sign < 0 else LOWER_LIP], axis=2
+        ).min(1)
         reach = np.clip(1 - far.min(1) / LIP_REACH_CM, 0, 1) * mine
         w = np.exp(-0.5 * (np.abs(place[:468, None, 0] - place[None, lip, 0]) / 0.3) ** 2)
-        out[:468] += sign * (reach * reach * (3 - 2 * reach))[:, None] * (w / (w.sum(1, keepdims=True) + 1e-3)).astype(np.float32)
+        out[:468] += (
+            sign
+            * (reach * reach * (3 - 2 * reach))[:, None]
+            * (w / (w.sum(1, keepdims=True) + 1e-3)).astype(np.float32)
+        )
     return out
 
 

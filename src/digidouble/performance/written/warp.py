@@ -21,8 +21,15 @@ from digidouble.schema.pose import Pose
 
 REACH = 0.34  # of the face's width
 MARGIN = 0.45  # of the face's width, around the mesh: REACH and some
-CHEEK_CM, CHIN_CM, NECK_END_CM = 5.0, 11.0, 17.5  # below the eyes; the head's motion dies out from chin to the neck's end
-HEAD_HALF_CM, NECK_HALF_CM = 14.0, 6.3  # to either side, above the cheeks (hair) and at the chin; gone at 1.3 times that
+CHEEK_CM, CHIN_CM, NECK_END_CM = (
+    5.0,
+    11.0,
+    17.5,
+)  # below the eyes; the head's motion dies out from chin to the neck's end
+HEAD_HALF_CM, NECK_HALF_CM = (
+    14.0,
+    6.3,
+)  # to either side, above the cheeks (hair) and at the chin; gone at 1.3 times that
 CELLS = 260  # at most, along the longer side of a map; finer ones are interpolated
 
 
@@ -109,7 +116,9 @@ def _eased(x: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     return x * x * (3 - 2 * x)
 
 
-def _carried_on(values: Float32[np.ndarray, "h w 2"], known: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w 2"]:
+def _carried_on(
+    values: Float32[np.ndarray, "h w 2"], known: Float32[np.ndarray, "h w"]
+) -> Float32[np.ndarray, "h w 2"]:
     """Known values kept, the rest filled from coarser and coarser means (push and pull; Gortler et al. 1996)."""
     levels = [(values * known[..., None], known)]
     while min(levels[-1][1].shape) > 2 and levels[-1][1].min() < 1:

@@ -28,7 +28,12 @@ CREASE_LAG = 0.6  # of a fold stays from frame to frame: skin is slower than mus
 
 
 def write_performance(
-    analysed: Performance, score: Score, shot: Shot, out: Path, settings: dict[str, Any], progress: Progress | None = None
+    analysed: Performance,
+    score: Score,
+    shot: Shot,
+    out: Path,
+    settings: dict[str, Any],
+    progress: Progress | None = None,
 ) -> Path:
     """Write what `score` plays as the performance of the acted plate (`ActedFootage`, whose facts are `shot`).
 
@@ -72,7 +77,7 @@ def write_performance(
                 if progress:
                     progress(row + 1, n)
             writer.add_tensors(f"tracks/1/{first // CHUNK:06d}.safetensors", big)
-        motion = np.gradient(centres, axis=0) if n > 1 else np.zeros_like(centres)
+        motion = np.asarray(np.gradient(centres, axis=0)) if n > 1 else np.zeros_like(centres)
         facts = small | {
             "motion_px": motion.astype(np.float32), "neutral_cm": track.neutral_cm.astype(np.float32),
             "iris_linear": track.iris_linear.astype(np.float32), "identity": track.identity.astype(np.float32), "worn": track.worn,
@@ -128,4 +133,6 @@ def bent_matte(sample: TrackSample, crop: Float[np.ndarray, "2 3"], warp: Warp) 
     at = warp.source_of(cells @ crop[:, :2].T.astype(np.float64) + crop[:, 2])
     back = cv2.invertAffineTransform(sample.matte_px_from_crop.astype(np.float64))
     read = (at @ back[:, :2].T + back[:, 2]).astype(np.float32)
-    return cv2.remap(sample.matte, np.ascontiguousarray(read[..., 0]), np.ascontiguousarray(read[..., 1]), cv2.INTER_LINEAR)
+    return cv2.remap(
+        sample.matte, np.ascontiguousarray(read[..., 0]), np.ascontiguousarray(read[..., 1]), cv2.INTER_LINEAR
+    )
