@@ -19,7 +19,7 @@ from digidouble.schema.mesh import face_model
 
 LOOPS = ("right_eye", "left_eye")
 AROUND = 0.75  # of an eye's width, kept around its middle
-TRUSTED = 0.16  # of the eye's height: nearer to a lid are lashes and shadow
+SHADED, TRUSTED = 0.08, 0.26  # of the eye's height: from a lid to where lashes and shadow end, and to where nothing is doubted
 LID_SHADE, LID_SHADE_CM = 0.30, 0.2  # how dark, how far below the upper lid
 LASHES_CM = 0.10
 SUPER = 2
@@ -60,7 +60,10 @@ def _completed(
     open_ = np.zeros((h, w), np.uint8)
     cv2.fillPoly(open_, [np.round(rim * 16).astype(np.int32)], 255, lineType=cv2.LINE_8, shift=4)
     inside = cv2.distanceTransform(open_, cv2.DIST_L2, 3)
-    known = (inside > max(TRUSTED * float(np.ptp(rim[:, 1])), 0.8)).astype(np.float32)
+    height = float(np.ptp(rim[:, 1]))
+    # Trusted away from the lids, less and less towards them.
+    known = np.clip((inside - SHADED * height) / max((TRUSTED - SHADED) * height, 1.0), 0, 1).astype(np.float32)
+    known = known * known * (3 - 2 * known)
     y, x = np.mgrid[0:h, 0:w].astype(np.float32)
     r = np.hypot(x - iris[0], y - iris[1]) / radius
     ball = np.clip((1.12 - r) / 0.16, 0, 1).astype(np.float32)
@@ -68,25 +71,25 @@ def _completed(
     luma = rgb @ LUMA
     white = known * (r > 1.2)
     if white.sum() > 4:
-        ordered = np.sort(luma[white > 0])
-        white *= (luma >= ordered[int(0.2 * (len(ordered) - 1))]) & (luma <= ordered[int(0.97 * (len(ordered) - 1))])
+        ordered = np.sort(luma[white > 0.5]) if (white > 0.5).any() else np.sort(luma[white > 0])
+        white *= (luma >= ordered[int(0.4 * (len(ordered) - 1))]) & (luma <= ordered[int(0.97 * (len(ordered) - 1))])
         mean = (rgb * white[..., None]).sum((0, 1)) / max(float(white.sum()), 1)
     else:
         mean = np.array([0.42, 0.38, 0.36], np.float32) * max(float(np.quantile(luma, 0.8)), 0.02) / 0.4
     soft = 0.35 * radius
     near = cv2.GaussianBlur(rgb * white[..., None], (0, 0), 2 * soft) + 0.05 * mean
     sclera = near / (cv2.GaussianBlur(white, (0, 0), 2 * soft)[..., None] + 0.05)
-    keep = cv2.GaussianBlur(known, (0, 0), 0.8)[..., None] * (known > 0)[..., None]
+    keep = known[..., None]
     sclera = sclera + keep * (1 - ball)[..., None] * (rgb - sclera)
     # The iris: itself, else mirrored top to bottom, else the mean at that distance from the pupil.
     mirrored, seen = (cv2.remap(a, x, 2 * np.float32(iris[1]) - y, cv2.INTER_LINEAR) for a in (rgb, known))
-    rings = np.clip((r * 6).astype(int), 0, 7)
+    rings = np.clip((r * 6).astype(int), 0, 5)  # from 1 on is the limbus
     by_ring = np.stack(
-        [(rgb * known[..., None])[rings == k].sum(0) / max(float(known[rings == k].sum()), 1) for k in range(8)]
+        [(rgb * known[..., None])[rings == k].sum(0) / max(float(known[rings == k].sum()), 1) for k in range(6)]
     )
-    have = np.array([float(known[rings == k].sum()) > 0.5 for k in range(8)])
+    have = np.array([float(known[rings == k].sum()) > 0.5 for k in range(6)])
     if have.any():
-        for k in range(8):
+        for k in range(6):
             if not have[k]:
                 by_ring[k] = by_ring[np.flatnonzero(have)[np.abs(np.flatnonzero(have) - k).argmin()]]
     disc = by_ring[rings].astype(np.float32)

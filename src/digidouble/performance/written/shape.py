@@ -24,6 +24,7 @@ LEAST_AREA, UNFOLD_ROUNDS = 0.12, 10  # of a triangle's area in the neutral face
 PLATE_BROWS = 0.3  # of a footage plate's own brow movements that stay
 UPPER_LIP = np.array([191, 80, 81, 82, 13, 312, 311, 310, 415])
 LOWER_LIP = np.array([95, 88, 178, 87, 14, 317, 402, 318, 324])
+EYE_CORNERS = (np.array([33, 133]), np.array([362, 263]))
 BOTH_IRISES = (np.arange(468, 473), np.arange(473, 478))
 
 
@@ -74,8 +75,9 @@ def written(track: FaceTrack, index: int, acting: Acting, row: int, still: bool)
     gaze = track.gaze_deg[r].astype(np.float64)
     if still:
         turned = gaze + acting.gaze_deg[row]
-        for ring in BOTH_IRISES:
-            shape[ring, :2] = seen[ring, :2] + EYEBALL_CM * (np.sin(np.radians(turned)) - np.sin(np.radians(gaze)))
+        for ring, ends in zip(BOTH_IRISES, EYE_CORNERS, strict=True):
+            socket = (shape[ends] - seen[ends]).mean(0)[:2]  # muscle actions move the corners a little; the eyeball goes with them
+            shape[ring, :2] = seen[ring, :2] + socket + EYEBALL_CM * (np.sin(np.radians(turned)) - np.sin(np.radians(gaze)))
         gaze, pose = turned, moved(pose, acting.head_deg[row], acting.head_cm[row])
     else:
         for ring in BOTH_IRISES:
