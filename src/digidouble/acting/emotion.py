@@ -49,13 +49,13 @@ RECIPES: Mapping[str, Recipe] = {
     "neutral": Recipe("none", "no action unit", {}),
     "joy": Recipe(
         "6+12, 25, 7", EMFACS,
-        {"lip_corner_pull_AU12": 1.15, "cheek_raise_AU6": 1.0, "lips_part_AU25": 0.5, "jaw_drop_AU26": 0.06, "lid_tighten_AU7": 0.45,
+        {"lip_corner_pull_AU12": 1.15, "cheek_raise_AU6": 1.3, "lips_part_AU25": 0.5, "jaw_drop_AU26": 0.06, "lid_tighten_AU7": 0.8,
          "lip_stretch_AU20": 0.6, "upper_lip_raise_AU10": 0.3, "outer_brow_raise_AU2": 0.12, "lid_close_AU43": 0.06},
         head_deg=(0.0, 1.0, 1.5),
     ),
     "laughter": Recipe(
         "6+7+12, 25+26", "Ruch & Ekman 2001",
-        {"lip_corner_pull_AU12": 1.25, "cheek_raise_AU6": 1.3, "lips_part_AU25": 0.75, "jaw_drop_AU26": 0.65, "lid_tighten_AU7": 0.9,
+        {"lip_corner_pull_AU12": 1.25, "cheek_raise_AU6": 1.4, "lips_part_AU25": 0.75, "jaw_drop_AU26": 0.65, "lid_tighten_AU7": 0.9,
          "lip_stretch_AU20": 0.7, "upper_lip_raise_AU10": 0.6, "lid_close_AU43": 0.22, "nose_wrinkle_AU9": 0.15},
         rise_s=0.3, head_deg=(0.0, 4.0, 2.0),
     ),

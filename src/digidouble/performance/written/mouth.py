@@ -173,7 +173,7 @@ def _teeth(
     shade = (
         light
         * between
-        * (0.25 + 0.75 * facing**2)
+        * (0.12 + 0.88 * facing**3)
         * (0.82 + 0.18 * np.clip(height / 0.25, 0, 1))
         * np.array([1.0, 0.9, 0.86, 0.8, 0.76, 0.7])[tooth]
     )
