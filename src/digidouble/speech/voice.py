@@ -81,6 +81,15 @@ def espeak_library() -> tuple[str, str]:
     raise VoiceError(f"the voice espeak is not installed: {_INSTALL}")
 
 
+def voice_installed() -> bool:
+    """Whether the embedded voice is there."""
+    try:
+        espeak_library()
+    except VoiceError:
+        return False
+    return True
+
+
 def check_language(language: str) -> None:
     """Raises SettingsError when the voice does not know a language, with those that look like it."""
     known = languages()
