@@ -98,8 +98,9 @@ def test_sound_features_are_what_they_say():
     assert mel.shape == (100, 80)
     mels = np.linspace(*(2595 * np.log10(1 + f / 700) for f in (50, 7600)), 82)[1:-1]
     assert abs(int(np.argmax(mel[50])) - int(np.argmin(np.abs(mels - 2595 * np.log10(1 + 1000 / 700))))) <= 1
-    assert np.percentile(levelled(mel).mean(1), 95) == pytest.approx(0, abs=0.02)
-    assert np.allclose(levelled(mel), levelled(mel - 3), atol=1e-5)
+    noise = log_mel((0.1 * np.random.default_rng(0).standard_normal(16000)).astype(np.float32))
+    assert np.percentile(levelled(noise).mean(1), 95) == pytest.approx(0, abs=0.01)
+    assert np.allclose(levelled(noise), levelled(noise - 3), atol=1e-5)
 
 
 def test_the_whole_way_from_a_file(tmp_path: Path):

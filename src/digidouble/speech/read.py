@@ -16,7 +16,7 @@ from digidouble.speech.prosody import pitch_hz
 from digidouble.speech.settings import SpeechSettings
 from digidouble.speech.sound import ANALYSIS_HZ, is_silent, read_sound, resampled
 from digidouble.speech.text import clean, guess_language, runs
-from digidouble.speech.voice import say
+from digidouble.speech.voice import say, say_espeak
 
 READERS = ("", "f2")  # speakers whose readings are tried on a recording: the voice's own and a woman
 LEAST_VOICE = 0.05  # of the loud frames that have a pitch
@@ -57,6 +57,7 @@ def read_audio(path: Path, text: str = "", settings: SpeechSettings | None = Non
     settings = settings or SpeechSettings()
     path = Path(path)
     samples = read_sound(path, settings.max_seconds)
+    settings = replace(settings, voice="espeak", voice_file="")  # which voice would read a text is no matter to a recording
     heard = Speech(samples, ANALYSIS_HZ, (), settings.language, "", "the sound alone", source=path)
     if is_silent(samples):
         return replace(heard, notices=(f"{path.name}: the sound is silent; the mouth will stay shut",))
@@ -74,14 +75,14 @@ def _aligned(heard: Speech, text: str, settings: SpeechSettings) -> Speech:
     said = clean(text, settings.max_characters)
     parts = runs(said.text, settings.language)
     heard_s = spoken_seconds(heard.samples)
-    first = say(parts, settings)
+    first = say_espeak(parts, settings)
     ordinary_s = sum(p.end_s - p.start_s for p in first.phones if not p.silent) * settings.speed
     # A reading at the speaker's own pace: warping then has little to do.
     pace = float(np.clip(ordinary_s / max(heard_s, 0.1), SLOWEST, FASTEST))
     readers = (settings.variant,) if settings.variant else READERS
     best: tuple[Alignment, tuple[Phone, ...], Float32[np.ndarray, " m"]] | None = None
     for variant in readers:
-        spoken = say(parts, replace(settings, speed=pace, variant=variant, pitch=1.0))
+        spoken = say_espeak(parts, replace(settings, speed=pace, variant=variant, pitch=1.0))
         reading = resampled(spoken.samples, spoken.rate)
         found = align(heard.samples, reading, spoken.phones)
         if best is None or found.cost < best[0].cost:
