@@ -25,6 +25,7 @@ QUIET_SPEECH_COST = 0.5  # added where the recording is quiet and the reading is
 LOUDNESS_WEIGHT = 0.25
 BAND_S = 20.0  # how far the reading may run ahead of or behind an even pace
 MIN_PHONE_S = 0.02
+MOST_CELLS = 200_000_000  # bytes of the path's memory: a recording of half an hour gets a band of 5.5 s
 # Cost over that of the reading played backwards: the same sounds in the wrong order. Eight real recordings with their text have .84 to
 # .97, with another text .97 to 1.02 (docs/speech.md).
 DOUBTFUL = 0.97
@@ -106,7 +107,7 @@ def _search(
     # Even pace, but counted in sound: silence of the recording does not move the reading on.
     pace = np.cumsum(np.where(quiet, 0.02, 1.0))
     centre = np.round(pace / pace[-1] * (len(b) - 1)).astype(np.int64)
-    half = int(min(len(b), BAND_S / HOP_S))
+    half = int(min(len(b), BAND_S / HOP_S, MOST_CELLS / 2 / max(len(a), 1)))
     args = (a.astype(np.float32), b.astype(np.float32), a_level, b_level, quiet, pause)
     return walk(*args, centre, half, costs_of())
 
