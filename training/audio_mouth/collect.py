@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,43 @@ from digidouble.speech.articulation import COLUMNS, GRID_HZ, JAW, OPENING
 from digidouble.speech.sound import ANALYSIS_HZ, read_sound, resampled
 from digidouble.speech.visemes import articulate
 
-VARIANTS = ("", "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "croak", "klatt", "klatt2", "klatt3", "whisper")
-LATIN = ("en-us", "en-us", "en-us", "en-gb", "en-gb-scotland", "de", "fr-fr", "es", "it", "pl", "pt-br", "nl", "sv", "tr")
+VARIANTS = (
+    "",
+    "m1",
+    "m2",
+    "m3",
+    "m4",
+    "m5",
+    "m6",
+    "m7",
+    "m8",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "f5",
+    "croak",
+    "klatt",
+    "klatt2",
+    "klatt3",
+    "whisper",
+)
+LATIN = (
+    "en-us",
+    "en-us",
+    "en-us",
+    "en-gb",
+    "en-gb-scotland",
+    "de",
+    "fr-fr",
+    "es",
+    "it",
+    "pl",
+    "pt-br",
+    "nl",
+    "sv",
+    "tr",
+)
 ARPABET = {
     "AA": "ɑ", "AE": "æ", "AH": "ʌ", "AO": "ɔ", "AW": "aʊ", "AY": "aɪ", "B": "b", "CH": "tʃ", "D": "d", "DH": "ð", "EH": "ɛ", "ER": "ɝ",
     "EY": "eɪ", "F": "f", "G": "ɡ", "HH": "h", "IH": "ɪ", "IY": "i", "JH": "dʒ", "K": "k", "L": "l", "M": "m", "N": "n", "NG": "ŋ",
@@ -41,7 +75,12 @@ def save(path: Path, speech: Speech, known: tuple[str, ...] = COLUMNS, target: n
     samples = resampled(speech.samples, speech.rate)
     rows = -(-len(samples) // (ANALYSIS_HZ // GRID_HZ))
     target = np.pad(target, ((0, max(0, rows - len(target))), (0, 0)))[:rows]
-    np.savez(path, samples=(samples * 32767).astype(np.int16), target=target.astype(np.float16), known=np.isin(COLUMNS, known))
+    np.savez(
+        path,
+        samples=(samples * 32767).astype(np.int16),
+        target=target.astype(np.float16),
+        known=np.isin(COLUMNS, known),
+    )
 
 
 def made(out: Path, texts: list[Path], minutes: float, rng: np.random.Generator) -> None:
@@ -113,7 +152,11 @@ def read(out: Path, listed: list[dict]) -> None:
             print(item["name"], speech)
             continue
         whole = np.concatenate([read_sound(Path(item["file"]), 1800)])
-        pieces = [whole] if item["text"] or len(whole) < 25 * ANALYSIS_HZ else np.array_split(whole, len(whole) // (15 * ANALYSIS_HZ) + 1)
+        pieces = (
+            [whole]
+            if item["text"] or len(whole) < 25 * ANALYSIS_HZ
+            else np.array_split(whole, len(whole) // (15 * ANALYSIS_HZ) + 1)
+        )
         for k, samples in enumerate(pieces):
             try:
                 text, phones = _recognised(samples, item["text"])
@@ -121,7 +164,10 @@ def read(out: Path, listed: list[dict]) -> None:
                 print(item["name"], k, error)
                 continue
             if phones:
-                save(out / f"read_{item['name']}_{k}.npz", Speech(samples.astype(np.float32), ANALYSIS_HZ, tuple(phones), "en", text, "pocketsphinx"))
+                save(
+                    out / f"read_{item['name']}_{k}.npz",
+                    Speech(samples.astype(np.float32), ANALYSIS_HZ, tuple(phones), "en", text, "pocketsphinx"),
+                )
             print(item["name"], k, f"{len(samples) / ANALYSIS_HZ:.1f} s", text[:100])
 
 
@@ -141,7 +187,12 @@ def seen(out: Path, clip: Path, perf: Path) -> None:
     jaw = track.actions[:, names.index("jaw_drop_AU26/jaw_clench")] / 0.62
     for column, curve in ((OPENING, gap / per_part), (JAW, jaw)):
         target[:, column] = np.interp(at, frames / float(performance.shot.rate.fps), curve - np.percentile(curve, 3))
-    save(out / f"seen_{clip.stem}.npz", Speech(samples, ANALYSIS_HZ, (), "", "", "tracker"), ("opening",), np.clip(target, 0, 1.2))
+    save(
+        out / f"seen_{clip.stem}.npz",
+        Speech(samples, ANALYSIS_HZ, (), "", "", "tracker"),
+        ("opening",),
+        np.clip(target, 0, 1.2),
+    )
 
 
 def main() -> None:

@@ -41,7 +41,9 @@ class Material:
             out = (kind == "made" and k % 12 == 0) or "sonnet" in path.name
             if out == held_out:
                 with np.load(path, allow_pickle=False) as f:
-                    self.items.append((kind, f["samples"].astype(np.float32) / 32768, f["target"].astype(np.float32), f["known"]))
+                    self.items.append(
+                        (kind, f["samples"].astype(np.float32) / 32768, f["target"].astype(np.float32), f["known"])
+                    )
         weight = np.array([SHARES[kind] * len(s) for kind, s, _, _ in self.items])
         self.chance = weight / weight.sum()
         self.seconds = sum(len(s) for _, s, _, _ in self.items) / ANALYSIS_HZ
@@ -64,7 +66,9 @@ class Material:
             x = np.linspace(0, len(piece) - 1, rows * STEP)
             sound = np.interp(x, np.arange(len(piece)), piece).astype(np.float32)
             y = np.linspace(0, need - 1, rows)
-            target = np.stack([np.interp(y, np.arange(need), c[at : at + need]) for c in targets.T], 1).astype(np.float32)
+            target = np.stack([np.interp(y, np.arange(need), c[at : at + need]) for c in targets.T], 1).astype(
+                np.float32
+            )
             sound = changed(sound, rng)
         mel = levelled(log_mel(sound))[:rows] + rng.normal(0, 0.06)
         if rng.random() < 0.4:  # a band that is missing
@@ -108,7 +112,11 @@ def with_noise(sound: np.ndarray, rng: np.random.Generator, level: float) -> np.
     else:
         t, noise = np.arange(n) / ANALYSIS_HZ, np.zeros(n)
         for _ in range(rng.integers(2, 7)):
-            base, start, length = 110 * 2 ** (rng.integers(0, 36) / 12), rng.uniform(-0.5, CHUNK_S), rng.uniform(0.2, 1.5)
+            base, start, length = (
+                110 * 2 ** (rng.integers(0, 36) / 12),
+                rng.uniform(-0.5, CHUNK_S),
+                rng.uniform(0.2, 1.5),
+            )
             shape = np.clip((t - start) * 20, 0, 1) * np.exp(-np.maximum(t - start, 0) / length)
             noise += shape * sum(np.sin(2 * np.pi * base * h * t) / h for h in range(1, 6))
     return (sound + noise * level / (np.sqrt(np.mean(noise**2)) + 1e-9)).astype(np.float32)
@@ -122,7 +130,9 @@ def loss_of(model: AudioMouth, mel: torch.Tensor, target: torch.Tensor, known: t
     kept[CLOSURE] = False
     error = ((out - target) ** 2 * weight)[..., kept].mean()
     slope = (((out[:, 1:] - out[:, :-1]) - (target[:, 1:] - target[:, :-1])) ** 2 * weight)[..., kept].mean()
-    shut = nn.functional.binary_cross_entropy_with_logits(logits[..., CLOSURE], target[..., CLOSURE].clamp(0, 1), reduction="none")
+    shut = nn.functional.binary_cross_entropy_with_logits(
+        logits[..., CLOSURE], target[..., CLOSURE].clamp(0, 1), reduction="none"
+    )
     return error + SLOPE_WEIGHT * slope + CLOSURE_WEIGHT * 0.1 * (shut * weight[..., CLOSURE]).mean()
 
 
@@ -130,7 +140,9 @@ def export(model: AudioMouth, path: Path) -> None:
     model.eval()
     names = {"input_names": ["mel"], "output_names": ["articulators"]}
     axes = {"mel": {1: "frames"}, "articulators": {1: "frames"}}
-    torch.onnx.export(model, (torch.zeros(1, 300, 80),), str(path), dynamic_axes=axes, opset_version=17, dynamo=False, **names)
+    torch.onnx.export(
+        model, (torch.zeros(1, 300, 80),), str(path), dynamic_axes=axes, opset_version=17, dynamo=False, **names
+    )
 
 
 def main() -> None:
@@ -176,15 +188,29 @@ def main() -> None:
             losses.append(loss.item())
         model.eval()
         with torch.no_grad():
-            mel, target, known = check
+            mel, target, _known = check
             out = model(mel)
             value = loss_of(model, *check).item()
             r = np.corrcoef(out[..., 0].flatten().numpy(), target[..., 0].flatten().numpy())[0, 1]
-        row = [epoch + 1, round(float(np.mean(losses)), 5), round(value, 5), round(float(r), 4), round(time.monotonic() - started)]
+        row = [
+            epoch + 1,
+            round(float(np.mean(losses)), 5),
+            round(value, 5),
+            round(float(r), 4),
+            round(time.monotonic() - started),
+        ]
         print(*row, flush=True)
         with (a.out / "curve.csv").open("a", newline="") as f:
             csv.writer(f).writerow(row)
-        torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "schedule": schedule.state_dict(), "epoch": epoch + 1}, state)
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+                "epoch": epoch + 1,
+            },
+            state,
+        )
         export(model, a.out / "audio-mouth.onnx")
         if time.monotonic() - started > a.minutes * 60:
             break

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 NAMES = (
     "identity", "expression", "pose", "gaze", "flicker", "creases", "follow", "occlusion", "lighting", "multitrack",
-    "persona", "emotion", "roundtrip", "speed",
+    "persona", "emotion", "roundtrip", "speech", "speed",
 )  # fmt: skip
 # Protocols for which rows are watched by all judges at once: asked for one by one, they share what was seen.
 JUDGED = {"identity", "expression", "pose", "gaze", "flicker", "multitrack"}
@@ -39,6 +39,7 @@ QUESTIONS = {
     "persona": "Is the persona the person, without help from the plate?",
     "emotion": "Are written emotions recognised by what real people's faces do?",
     "roundtrip": "What is lost when a swap is swapped back?",
+    "speech": "Does a spoken mouth move as the speaker's own did, to the same sound?",
     "speed": "How fast is the whole program, and how do peers do on this machine?",
 }
 QUICK_FRAMES, QUICK_PAIRS = 40, 2

@@ -47,11 +47,11 @@ from digidouble.speech import MouthStyle, SpeechSettings, mouth_curves, prosody,
 DELIVERY = replace(SWAP_DELIVERY, only=tuple(n for n in SWAP_DELIVERY.only if n != "audio"))  # --audio is what is said
 TAIL_S = 0.5  # the face stays this long after the last sound
 RENDER = Options(RenderSettings, ("quality", "workers", "purpose", "revoked", "samples"), "Rendering")
-VOICE = Options(SpeechSettings, ("voice", "language", "variant", "speed", "pitch"), "Voice")
+VOICE = Options(SpeechSettings, ("voice", "voice_file", "language", "variant", "speed", "pitch"), "Voice")
 LIFE = Options(
     LifeSettings, ("seed", "head", "blinks", "glances"), "Life (portraits; footage keeps its own head, eyes and blinks)"
 )
-MOUTH = Options(MouthStyle, ("effort", "jaw", "reach"), "Mouth")
+MOUTH = Options(MouthStyle, ("effort", "jaw", "reach", "breath"), "Mouth")
 TEXT_HELP = "What is said, in one or several languages; read by the voice, or, with --audio, aligned to it."
 AUDIO_HELP = "A recording, delivered as it is. With --text the mouth follows its words, without it the sound alone."
 REPORT_HELP = "Write OUT's report.html: contact sheet, curves, voice, emotion, labels, consent."

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int64
 
 from digidouble import weights
 from digidouble.errors import SettingsError, WeightsError
@@ -89,7 +89,7 @@ class Session:
         """The providers in use, by onnxruntime's names."""
         return tuple(self._session.get_providers())
 
-    def run(self, inputs: Mapping[str, Float32[np.ndarray, " ..."]]) -> Tensors:
+    def run(self, inputs: Mapping[str, Float32[np.ndarray, " ..."] | Int64[np.ndarray, " ..."]]) -> Tensors:
         """Run the network; safe to call from several threads. Returns the outputs by name."""
         values = self._session.run(None, dict(inputs))
         return dict(zip(self.output_names, (np.asarray(v) for v in values), strict=True))

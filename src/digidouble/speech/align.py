@@ -25,8 +25,10 @@ QUIET_SPEECH_COST = 0.5  # added where the recording is quiet and the reading is
 LOUDNESS_WEIGHT = 0.25
 BAND_S = 20.0  # how far the reading may run ahead of or behind an even pace
 MIN_PHONE_S = 0.02
-# Mean cost a frame. Readings of the right text have .45 to .65 on real voices, of another text .75 and more (docs/speech.md).
-POOR = 0.72
+MOST_CELLS = 200_000_000  # bytes of the path's memory: a recording of half an hour gets a band of 5.5 s
+# Cost over that of the reading played backwards: the same sounds in the wrong order. Eight real recordings with their text have .84 to
+# .97, with another text .97 to 1.02 (docs/speech.md).
+DOUBTFUL = 0.97
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,26 @@ def align(
     path, cost = _search(a, b[rows], a_level, b_level[rows], pause)
     at_row = np.where(pause, -1, rows)[path]  # the reading's own frame at every frame of the recording; -1 in a pause
     return Alignment(tuple(_moved(spoken, at_row, len(recording) / ANALYSIS_HZ)), cost)
+
+
+def doubt(
+    found: Alignment, recording: Float32[np.ndarray, " n"], reading: Float32[np.ndarray, " m"], phones: Sequence[Phone]
+) -> float:
+    """How little the text explains the recording: the alignment's cost over that of the reading played backwards. About 1 for a
+    text that has nothing to do with it."""
+    end = len(reading) / ANALYSIS_HZ
+    last = max((p.word for p in phones), default=0)
+    back = [
+        Phone(
+            p.symbol,
+            max(end - p.end_s, 0.0),
+            max(end - p.start_s, 0.0),
+            p.stressed,
+            last - p.word if p.word >= 0 else -1,
+        )
+        for p in reversed(phones)
+    ]
+    return found.cost / max(align(recording, np.ascontiguousarray(reading[::-1]), back).cost, 1e-9)
 
 
 def _with_pauses(spoken: Sequence[Phone], count: int) -> tuple[Int[np.ndarray, " r"], np.ndarray]:
@@ -85,7 +107,7 @@ def _search(
     # Even pace, but counted in sound: silence of the recording does not move the reading on.
     pace = np.cumsum(np.where(quiet, 0.02, 1.0))
     centre = np.round(pace / pace[-1] * (len(b) - 1)).astype(np.int64)
-    half = int(min(len(b), BAND_S / HOP_S))
+    half = int(min(len(b), BAND_S / HOP_S, MOST_CELLS / 2 / max(len(a), 1)))
     args = (a.astype(np.float32), b.astype(np.float32), a_level, b_level, quiet, pause)
     return walk(*args, centre, half, costs_of())
 

@@ -61,6 +61,17 @@ def actions_from(articulation: Float[np.ndarray, "n c"], style: MouthStyle) -> F
     return np.clip(actions, -1.3, 1.3)
 
 
+def shut_around(t: Float[np.ndarray, " n"], start: float, end: float) -> Float[np.ndarray, " n"]:
+    """Closure of one hold."""
+    return around(t, start, end, EASE_S)
+
+
+def around(t: Float[np.ndarray, " n"], start: float, end: float, ease_s: float) -> Float[np.ndarray, " n"]:
+    """1 from start to end, eased in and out over `ease_s` by half a cosine."""
+    outside = np.clip(np.maximum(start - t, t - end) / ease_s, 0, 1)
+    return 0.5 + 0.5 * np.cos(np.pi * outside)
+
+
 def frame_times(duration_s: float, rate: FrameRate, frames: int | None) -> Float[np.ndarray, " n"]:
     """Exact times of frames 0, 1, ... in seconds: as many as asked for, or as many as touch the sound."""
     fps = rate.fps

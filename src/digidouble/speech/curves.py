@@ -26,5 +26,5 @@ def mouth_curves(
     samples = resampled(speech.samples, speech.rate)
     if is_silent(samples):
         return at_frames(np.zeros((1, len(COLUMNS))), times, np.zeros((0, 2)), style, "audio")
-    grid, holds = articulate_sound(samples)
+    grid, holds = articulate_sound(samples, breath=style.breath)
     return at_frames(grid, times, holds, style, "audio")

@@ -9,14 +9,14 @@ import numpy as np
 from jaxtyping import Float32
 
 from digidouble.errors import SettingsError
-from digidouble.schema.speech import Speech
-from digidouble.speech.align import POOR, Alignment, align
+from digidouble.schema.speech import Phone, Speech
+from digidouble.speech.align import DOUBTFUL, Alignment, align, doubt
 from digidouble.speech.features import HOP_S, loudness_db
 from digidouble.speech.prosody import pitch_hz
 from digidouble.speech.settings import SpeechSettings
 from digidouble.speech.sound import ANALYSIS_HZ, is_silent, read_sound, resampled
 from digidouble.speech.text import clean, guess_language, runs
-from digidouble.speech.voice import Spoken, say
+from digidouble.speech.voice import say, say_espeak
 
 READERS = ("", "f2")  # speakers whose readings are tried on a recording: the voice's own and a woman
 LEAST_VOICE = 0.05  # of the loud frames that have a pitch
@@ -57,6 +57,7 @@ def read_audio(path: Path, text: str = "", settings: SpeechSettings | None = Non
     settings = settings or SpeechSettings()
     path = Path(path)
     samples = read_sound(path, settings.max_seconds)
+    settings = replace(settings, voice="espeak", voice_file="")  # which voice would read a text is no matter to a recording
     heard = Speech(samples, ANALYSIS_HZ, (), settings.language, "", "the sound alone", source=path)
     if is_silent(samples):
         return replace(heard, notices=(f"{path.name}: the sound is silent; the mouth will stay shut",))
@@ -74,31 +75,34 @@ def _aligned(heard: Speech, text: str, settings: SpeechSettings) -> Speech:
     said = clean(text, settings.max_characters)
     parts = runs(said.text, settings.language)
     heard_s = spoken_seconds(heard.samples)
-    first = say(parts, settings)
+    first = say_espeak(parts, settings)
     ordinary_s = sum(p.end_s - p.start_s for p in first.phones if not p.silent) * settings.speed
     # A reading at the speaker's own pace: warping then has little to do.
     pace = float(np.clip(ordinary_s / max(heard_s, 0.1), SLOWEST, FASTEST))
     readers = (settings.variant,) if settings.variant else READERS
-    best: tuple[Alignment, Spoken] | None = None
+    best: tuple[Alignment, tuple[Phone, ...], Float32[np.ndarray, " m"]] | None = None
     for variant in readers:
-        reading = say(parts, replace(settings, speed=pace, variant=variant, pitch=1.0))
-        found = align(heard.samples, resampled(reading.samples, reading.rate), reading.phones)
+        spoken = say_espeak(parts, replace(settings, speed=pace, variant=variant, pitch=1.0))
+        reading = resampled(spoken.samples, spoken.rate)
+        found = align(heard.samples, reading, spoken.phones)
         if best is None or found.cost < best[0].cost:
-            best = (found, reading)
+            best = (found, spoken.phones, reading)
     if best is None or not best[0].phones:
         raise SettingsError("the text has no sound to align to the recording; give what is said, or no text at all")
-    alignment = best[0]
+    alignment, phones, reading = best
+    share = doubt(alignment, heard.samples, reading, phones)
     notices = heard.notices + said.notices
-    if alignment.cost > POOR:
+    if share > DOUBTFUL:
         notices += (
-            f"the text may not be what is said (cost {alignment.cost:.2f}, expected under {POOR}); mouth and sound may disagree",
+            f"the text may not be what is said: it explains the recording hardly better than the same sounds in another order "
+            f"({share:.2f} of their cost); mouth and sound may disagree",
         )
     return replace(
         heard,
         phones=alignment.phones,
         language=settings.language or guess_language(said.text),
         text=said.text,
-        made_by=f"the recording; phone times by aligning espeak-ng's reading of the text (cost {alignment.cost:.2f})",
+        made_by=f"the recording; phone times by aligning espeak-ng's reading of the text (doubt {share:.2f})",
         notices=notices,
     )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from digidouble.errors import SettingsError
 
-VOICES = ("espeak",)
+VOICES = ("espeak", "piper", "kokoro")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}")
 _VARIANT = re.compile(r"[A-Za-z0-9_-]{0,24}")
 
@@ -17,9 +17,10 @@ class SpeechSettings:
     """How words become sound, and how much of either is taken.
 
     Attributes:
-        voice: who speaks: "espeak" (embedded, extra [speech]).
+        voice: who speaks: "espeak" (embedded, extra [speech]), or the better voices "piper" and "kokoro", whose files are yours to bring.
+        voice_file: the .onnx of such a voice; what belongs beside it is said in docs/speech.md.
         language: as espeak-ng names it ("en-us", "cmn", "de", ...); empty: guessed from the script of each part of the text.
-        variant: espeak-ng's speaker ("m3", "f2", ...); empty: the language's own.
+        variant: the voice's speaker (espeak-ng: "m3", "f2", ...; kokoro: a name of its voices file); empty: the language's own.
         speed: 1 is an unhurried reading.
         pitch: 1 is the voice's own.
         max_characters: longer texts are refused.
@@ -27,6 +28,7 @@ class SpeechSettings:
     """
 
     voice: str = "espeak"
+    voice_file: str = ""
     language: str = ""
     variant: str = ""
     speed: float = 1.0
@@ -41,6 +43,8 @@ class SpeechSettings:
             raise SettingsError(f"language {self.language!r}: expected a code such as en-us, cmn or de")
         if not _VARIANT.fullmatch(self.variant):
             raise SettingsError(f"variant {self.variant!r}: expected a name such as m3 or f2")
+        if self.voice_file and self.voice == "espeak":
+            raise SettingsError(f"voice_file {self.voice_file!r}: expected only with voice piper or kokoro")
         for name, low, high in (
             ("speed", 0.5, 2.5),
             ("pitch", 0.5, 2.0),

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from digidouble.schema.speech import Phone
-from digidouble.speech.articulation import CLOSURE, COLUMNS, EASE_S, GRID_HZ, JAW, OPENING, ROUNDING, SPREAD, TEETH
+from digidouble.speech.articulation import CLOSURE, COLUMNS, GRID_HZ, JAW, OPENING, ROUNDING, SPREAD, TEETH, shut_around
 from digidouble.speech.phones import SILENCE, Target, targets_of
 from digidouble.speech.settings import MouthStyle
 
@@ -117,9 +117,3 @@ def articulate(
     out[:, : TEETH + 1] = total / weight
     out[:, CLOSURE] = closure
     return out, np.array(holds).reshape(-1, 2)
-
-
-def shut_around(t: Float[np.ndarray, " n"], start: float, end: float) -> Float[np.ndarray, " n"]:
-    """Closure of one hold: 1 inside, eased in and out over EASE_S by half a cosine."""
-    outside = np.clip(np.maximum(start - t, t - end) / EASE_S, 0, 1)
-    return 0.5 + 0.5 * np.cos(np.pi * outside)

@@ -50,7 +50,11 @@ def say(runs: Sequence[Run], settings: SpeechSettings) -> Spoken:
     Raises:
         VoiceError: the voice is not installed, or its process died or hung. SettingsError: it does not know a language.
     """
-    return _say_espeak(runs, settings)
+    if settings.voice != "espeak":
+        from digidouble.speech.neural_voice import say_neural
+
+        return say_neural(runs, settings)
+    return say_espeak(runs, settings)
 
 
 @lru_cache(maxsize=1)
@@ -81,6 +85,15 @@ def espeak_library() -> tuple[str, str]:
     raise VoiceError(f"the voice espeak is not installed: {_INSTALL}")
 
 
+def voice_installed() -> bool:
+    """Whether the embedded voice is there."""
+    try:
+        espeak_library()
+    except VoiceError:
+        return False
+    return True
+
+
 def check_language(language: str) -> None:
     """Raises SettingsError when the voice does not know a language, with those that look like it."""
     known = languages()
@@ -92,16 +105,9 @@ def check_language(language: str) -> None:
     )
 
 
-def _say_espeak(runs: Sequence[Run], settings: SpeechSettings) -> Spoken:
-    for language in {r.language for r in runs}:
-        check_language(language)
-    request = {
-        "runs": [{"text": r.text, "language": r.language, "variant": settings.variant} for r in runs],
-        "wpm": round(WORDS_PER_MINUTE * settings.speed),
-        "pitch": int(np.clip(50 * settings.pitch, 0, 99)),
-    }  # fmt: skip
-    characters = sum(len(r.text) for r in runs)
-    header, sound = _ask(request, START_TIMEOUT_S + TIMEOUT_S_PER_CHARACTER * characters)
+def say_espeak(runs: Sequence[Run], settings: SpeechSettings) -> Spoken:
+    """The runs in the embedded voice; raises as `say` does."""
+    header, sound = _synthesised(runs, settings)
     rate, pieces, phones = int(header["rate"]), [], []
     samples = np.frombuffer(sound, "<i2").astype(np.float32) / 32768
     taken, offset, words = 0, 0, 0
@@ -125,6 +131,30 @@ def _say_espeak(runs: Sequence[Run], settings: SpeechSettings) -> Spoken:
     if not len(whole):
         raise VoiceError("espeak-ng made no sound of the text; give other words or another --language")
     return Spoken(whole, rate, tuple(phones), "espeak-ng's voice and its own phone times")
+
+
+def phone_names(runs: Sequence[Run], settings: SpeechSettings) -> list[str]:
+    """espeak-ng's names of the text's phones, stress and length with them, " " between words and ", " at pauses."""
+    header, _ = _synthesised(runs, settings)
+    out: list[str] = []
+    for told in header["runs"]:
+        for kind, _, name in told["events"]:
+            mark = str(name) if kind == "p" and name else ", " if kind == "p" else " "
+            if mark.strip(" ,") or (out and out[-1].strip(" ,")):
+                out.append(mark)
+    return out
+
+
+def _synthesised(runs: Sequence[Run], settings: SpeechSettings) -> tuple[dict[str, Any], bytes]:
+    for language in {r.language for r in runs}:
+        check_language(language)
+    request = {
+        "runs": [{"text": r.text, "language": r.language, "variant": settings.variant if settings.voice == "espeak" else ""} for r in runs],
+        "wpm": round(WORDS_PER_MINUTE * settings.speed),
+        "pitch": int(np.clip(50 * settings.pitch, 0, 99)),
+    }  # fmt: skip
+    characters = sum(len(r.text) for r in runs)
+    return _ask(request, START_TIMEOUT_S + TIMEOUT_S_PER_CHARACTER * characters)
 
 
 def _phones_of(events: list[list[object]], samples: int, rate: int, first_word: int) -> tuple[list[Phone], int]:
