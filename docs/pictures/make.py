@@ -99,6 +99,35 @@ def layers_of_exr(path: Path) -> tuple[list[list[np.ndarray]], list[list[str]]]:
     return [pictures[:6], pictures[6:]], [below[:6], below[6:]]
 
 
+def talking(demo: Path) -> None:
+    """Frames of what the demo's portrait says, and ten emotions on it."""
+    from fractions import Fraction
+
+    from digidouble.acting import EMOTIONS, face_of, recipe
+    from digidouble.pipeline import prepare, render_frame, written_plate
+    from digidouble.schema.acting import Acting
+    from digidouble.schema.time import FrameRate
+
+    window = (slice(20, 240), slice(110, 330))
+    rows, captions = [], []
+    for name in ("collins_talks.mp4", "collins_talks_zh.mp4"):
+        with open_footage(demo / name) as movie:
+            at = np.linspace(60, movie.shot.frame_count - 20, 5).astype(int)
+            rows.append([rgb8_from_frame(movie.frame(int(k)))[window] for k in at])
+            captions.append([f"{k / float(movie.shot.rate.fps):.1f} s" for k in at])
+    with tempfile.TemporaryDirectory() as folder, open_footage(packaged(COLLINS.package, COLLINS.member)) as plate:
+        found = load_performance(analyse(plate, Path(folder) / "plate.perf", PerformSettings()))
+        faces, n = np.stack([face_of(e) for e in EMOTIONS]), len(EMOTIONS)
+        head = np.array([recipe(e).head_deg for e in EMOTIONS])
+        still = Acting(FrameRate(Fraction(25)), faces, np.zeros(n), np.zeros(n), -head[:, :2], head, np.zeros((n, 2)))
+        acted, performance = written_plate(plate, found, "main", still, Path(folder) / "written.perf", {})
+        casts = prepare(performance, {"main": load_persona(demo / "collins.persona")}, purpose="demo")
+        cells = [rgb8_from_frame(render_frame(casts, acted.frame(k))[0])[window] for k in range(n)]
+    rows += [cells[:5], cells[5:]]
+    captions += [list(EMOTIONS[:5]), list(EMOTIONS[5:])]
+    save("talking.jpg", contact_sheet(rows, captions, None, 210), demo / "collins_talks.mp4")
+
+
 def main() -> None:
     demo = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
     portraits = {p.key: packaged(p.package, p.member) for p in (COLLINS, HOPPER)}
@@ -150,6 +179,7 @@ def main() -> None:
         "Collins on Hopper's plate",
         "Hopper on Collins's plate",
     ]
+    talking(demo)
     save("portraits.jpg", contact_sheet([pictures], [names], None, 320), demo / "hopper_as_collins.png")
 
 
