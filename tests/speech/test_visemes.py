@@ -163,6 +163,10 @@ def test_names_of_phones():
     assert plain_symbol("ˌaɪ") == ("aɪ", False)
     assert plain_symbol("n̩") == ("n", False)
     assert plain_symbol("˥") == ("", False)
+    assert (
+        plain_symbol("ä") == ("a", False) and plain_symbol("ɯᵝ") == ("ɯ", False) and plain_symbol("kʷ") == ("kʷ", False)
+    )
+    assert plain_symbol("ç") == ("ç", False) and plain_symbol("(en)") == ("", False)
     assert [round(s, 2) for _, s in targets_of("aɪ")] == [0.55, 0.45]
     assert len(targets_of("ph")) == 1 and closes_lips("ph")  # Mandarin's aspirated p
     assert targets_of("")[0][0].opening == 0

@@ -10,7 +10,7 @@ import pytest
 
 from digidouble.errors import SettingsError, VoiceError
 from digidouble.speech import SpeechSettings, languages, read_text, voice
-from digidouble.speech.phones import closes_lips
+from digidouble.speech.phones import TARGETS, closes_lips
 
 
 def level(samples: np.ndarray, rate: int, start: float, end: float) -> float:
@@ -75,6 +75,21 @@ def test_languages_and_unknown_ones():
     assert read_text("Guten Tag", SpeechSettings(language="de")).language == "de"
     with pytest.raises(SettingsError, match=r"'xx-yy' is not one of the \d+"):
         read_text("hello", SpeechSettings(language="xx-yy"))
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en-us", "The quick brown fox judged vexing lizards at the pub, though pure joy was the measure."),
+        ("cmn", "我去公园散步，看见一只小鸟在树上唱歌，真好听。日本人吃饭。女儿二十四岁，知道自己的雨衣。"),
+        ("de", "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich. Computer sind schön."),
+        ("fr-fr", "Portez ce vieux whisky au juge blond qui fume. Un bon vin blanc, le software."),
+        ("ja", "こんにちは、おはようございます。ふじさん。"), ("ru", "Съешь же ещё этих мягких французских булок."),
+    ],
+)  # fmt: skip
+def test_every_phone_of_a_language_has_a_mouth(language: str, text: str):
+    letters = {c for p in read_text(text, SpeechSettings(language=language)).phones for c in p.symbol}
+    assert letters - set(TARGETS) <= {"h"} and len(letters) > 12
 
 
 def test_speed_and_speaker():

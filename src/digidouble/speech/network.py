@@ -16,7 +16,9 @@ NAME = "audio-mouth"
 BLOCK_S, SEEN_S = 60.0, 1.0  # run at a time, and what a row sees before and after itself (0.65 s), with some to spare
 QUIET = -3.5  # levelled log-mel of a silent studio
 HEARD_DB, PHRASE_S, BREATH_EASE_S, MEETS_S = 25.0, 0.06, 0.2, 0.06
-SHUT_FROM = 0.4  # closure from which lips meet: of held-out readings 94 % of p, b, m are found, 80 % of what is found is one
+SHUT_FROM = (
+    0.4  # closure from which lips meet: of held-out readings 94 % of p, b, m are found, 80 % of what is found is one
+)
 SHORTEST_HOLD_S = 0.02
 
 

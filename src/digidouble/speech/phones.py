@@ -83,11 +83,19 @@ TARGETS: dict[str, Target] = {
 
 
 def plain_symbol(name: str) -> tuple[str, bool]:
-    """A voice's name of a phone without stress, length and tone, and whether it carries the main stress."""
-    text = unicodedata.normalize("NFC", name)
-    stressed = _STRESS in text
-    kept = "".join(c for c in text if c not in _UNSEEN and unicodedata.category(c) not in ("Mn", "Cc", "Zs"))
-    return kept, stressed
+    """A voice's name of a phone without stress, length and tone, and whether it carries the main stress.
+
+    Letters with marks that have no target of their own are their plain letters (ä: a). espeak-ng's "(en)", which tells of a change of
+    language, is no phone.
+    """
+    if name.startswith("("):
+        return "", False
+    kept = ""
+    for c in unicodedata.normalize("NFC", name):
+        for d in c if c in TARGETS else unicodedata.normalize("NFD", c):
+            if d in TARGETS or not (d in _UNSEEN or unicodedata.category(d) in ("Mn", "Lm", "Cc", "Zs")):
+                kept += d
+    return kept, _STRESS in name
 
 
 @lru_cache(maxsize=4096)

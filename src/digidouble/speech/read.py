@@ -57,7 +57,9 @@ def read_audio(path: Path, text: str = "", settings: SpeechSettings | None = Non
     settings = settings or SpeechSettings()
     path = Path(path)
     samples = read_sound(path, settings.max_seconds)
-    settings = replace(settings, voice="espeak", voice_file="")  # which voice would read a text is no matter to a recording
+    settings = replace(
+        settings, voice="espeak", voice_file=""
+    )  # which voice would read a text is no matter to a recording
     heard = Speech(samples, ANALYSIS_HZ, (), settings.language, "", "the sound alone", source=path)
     if is_silent(samples):
         return replace(heard, notices=(f"{path.name}: the sound is silent; the mouth will stay shut",))

@@ -139,6 +139,8 @@ def phone_names(runs: Sequence[Run], settings: SpeechSettings) -> list[str]:
     out: list[str] = []
     for told in header["runs"]:
         for kind, _, name in told["events"]:
+            if str(name).startswith("("):  # a change of language
+                continue
             mark = str(name) if kind == "p" and name else ", " if kind == "p" else " "
             if mark.strip(" ,") or (out and out[-1].strip(" ,")):
                 out.append(mark)
