@@ -19,7 +19,10 @@ from digidouble.schema.mesh import face_model
 
 LOOPS = ("right_eye", "left_eye")
 AROUND = 0.75  # of an eye's width, kept around its middle
-SHADED, TRUSTED = 0.08, 0.26  # of the eye's height: from a lid to where lashes and shadow end, and to where nothing is doubted
+SHADED, TRUSTED = (
+    0.08,
+    0.26,
+)  # of the eye's height: from a lid to where lashes and shadow end, and to where nothing is doubted
 LID_SHADE, LID_SHADE_CM = 0.30, 0.2  # how dark, how far below the upper lid
 LASHES_CM = 0.10
 SUPER = 2

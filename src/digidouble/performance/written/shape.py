@@ -76,8 +76,12 @@ def written(track: FaceTrack, index: int, acting: Acting, row: int, still: bool)
     if still:
         turned = gaze + acting.gaze_deg[row]
         for ring, ends in zip(BOTH_IRISES, EYE_CORNERS, strict=True):
-            socket = (shape[ends] - seen[ends]).mean(0)[:2]  # muscle actions move the corners a little; the eyeball goes with them
-            shape[ring, :2] = seen[ring, :2] + socket + EYEBALL_CM * (np.sin(np.radians(turned)) - np.sin(np.radians(gaze)))
+            socket = (shape[ends] - seen[ends]).mean(0)[
+                :2
+            ]  # muscle actions move the corners a little; the eyeball goes with them
+            shape[ring, :2] = (
+                seen[ring, :2] + socket + EYEBALL_CM * (np.sin(np.radians(turned)) - np.sin(np.radians(gaze)))
+            )
         gaze, pose = turned, moved(pose, acting.head_deg[row], acting.head_cm[row])
     else:
         for ring in BOTH_IRISES:
