@@ -30,7 +30,7 @@ class AudioCopy:
         import av
 
         self.warnings: list[str] = []
-        self._output = output
+        self._output, self._of_plate = output, sound is None
         self._input = av.open(str(sound or shot.path), metadata_errors="replace")
         self._edit_lists = output.format.name in ("mp4", "mov")
         self._targets: dict[int, av.AudioStream] = {}
@@ -110,7 +110,8 @@ class AudioCopy:
         return whole and self._edit_lists and start + (packet.duration or 0) * packet.time_base >= -1
 
     def _first_frame(self) -> Fraction:
-        pictures = [s for s in self._input.streams.video if s.average_rate]
+        # A sound file may hold a cover, which is a picture without a rate.
+        pictures = [s for s in self._input.streams.video if self._of_plate or s.average_rate]
         video = pictures[0] if pictures else self._input.streams.audio[0]
         return Fraction(video.start_time or 0) * (video.time_base or 1)
 
