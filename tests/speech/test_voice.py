@@ -136,3 +136,18 @@ def test_without_the_extra_the_install_line_is_said(monkeypatch: pytest.MonkeyPa
 def test_settings_say_what_they_expect(wrong: dict):
     with pytest.raises(SettingsError, match="expected"):
         SpeechSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1" * 400, "a" * 3000, "$(rm -rf /); `id` && ../../etc/passwd", "𝒽𝑒𝓁𝓁𝑜", "Z̷̛͈a̶̢l̸g̵o̷", "ﷺ" * 40, "\u202eabc\u202c", "(((x)))", "é" * 50 + "\n" * 99 + "ß"],
+    ids=lambda t: ascii(t[:8]),
+)  # fmt: skip
+def test_whatever_is_typed_is_said_or_refused(text: str):
+    try:
+        speech = read_text(text)
+    except (SettingsError, VoiceError) as error:
+        assert str(error)
+    else:
+        assert np.isfinite(speech.samples).all() and speech.duration_s > 0.05
+        assert all(p.end_s <= speech.duration_s + 1e-6 for p in speech.phones)
