@@ -70,6 +70,20 @@ def test_embedded_commands_do_not_reach_the_voice():
     assert np.array_equal(read_text("150P hello").samples, read_text("\x01150P hello").samples)
 
 
+def test_old_versions_are_not_trusted_with_mandarin(monkeypatch: pytest.MonkeyPatch):
+    ask = voice._ask
+
+    def older(request, timeout_s: float):
+        header, sound = ask(request, timeout_s)
+        assert header["version"].startswith("1.5")
+        return header | {"version": "1.51"}, sound
+
+    monkeypatch.setattr(voice, "_ask", older)
+    with pytest.raises(VoiceError, match=r"1\.51 reads Mandarin's tones"):
+        read_text("你好")
+    assert read_text("hello").phones
+
+
 def test_languages_and_unknown_ones():
     assert {"en-us", "en-gb", "cmn", "de"} <= set(languages()) and len(languages()) > 100
     assert read_text("Guten Tag", SpeechSettings(language="de")).language == "de"
