@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from digidouble.schema.mesh import face_model
 from digidouble.schema.speech import Phone
-from digidouble.speech import SpeechSettings, read_audio, read_text, write_wav
+from digidouble.schema.time import FrameRate
+from digidouble.speech import MouthStyle, SpeechSettings, mouth_curves, read_audio, read_text, write_wav
 from digidouble.speech.align import align, costs_of
 from digidouble.speech.kernels import walk
 from digidouble.speech.sound import resampled
@@ -112,6 +115,18 @@ def test_a_recording_with_its_text(tmp_path: Path):
     speech = read_audio(path, ENGLISH)
     assert speech.source == path and "aligning" in speech.made_by and speech.notices == ()
     assert np.median(np.abs(starts(speech.phones) - starts(truth.phones))) < 0.025
+
+
+def test_the_opening_of_a_recording_follows_its_sound_too(tmp_path: Path):
+    path, rate = recorded(tmp_path, ENGLISH, variant="f1"), FrameRate(Fraction(25))
+    speech = read_audio(path, ENGLISH)
+    part = face_model().action_names.index("lips_part_AU25/lips_press_AU24")
+    phones, mixed, sound = (mouth_curves(speech, rate, style=MouthStyle(sound=w)) for w in (0.0, 0.5, 1.0))
+    free = phones.closure == 0
+    between = 0.5 * (phones.actions[free, part] + sound.actions[free, part])
+    assert np.allclose(mixed.actions[free, part], between, atol=1e-9)
+    assert np.array_equal(mixed.closure, phones.closure) and mixed.made_by == "visemes and audio"
+    assert np.abs(phones.actions[:, part] - sound.actions[:, part]).max() > 0.1
 
 
 def test_another_text_is_noticed(tmp_path: Path):

@@ -70,6 +70,20 @@ def test_embedded_commands_do_not_reach_the_voice():
     assert np.array_equal(read_text("150P hello").samples, read_text("\x01150P hello").samples)
 
 
+def test_old_versions_are_not_trusted_with_mandarin(monkeypatch: pytest.MonkeyPatch):
+    ask = voice._ask
+
+    def older(request, timeout_s: float):
+        header, sound = ask(request, timeout_s)
+        assert header["version"].startswith("1.5")
+        return header | {"version": "1.51"}, sound
+
+    monkeypatch.setattr(voice, "_ask", older)
+    with pytest.raises(VoiceError, match=r"1\.51 reads Mandarin's tones"):
+        read_text("你好")
+    assert read_text("hello").phones
+
+
 def test_languages_and_unknown_ones():
     assert {"en-us", "en-gb", "cmn", "de"} <= set(languages()) and len(languages()) > 100
     assert read_text("Guten Tag", SpeechSettings(language="de")).language == "de"
@@ -136,3 +150,18 @@ def test_without_the_extra_the_install_line_is_said(monkeypatch: pytest.MonkeyPa
 def test_settings_say_what_they_expect(wrong: dict):
     with pytest.raises(SettingsError, match="expected"):
         SpeechSettings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1" * 400, "a" * 3000, "$(rm -rf /); `id` && ../../etc/passwd", "𝒽𝑒𝓁𝓁𝑜", "Z̷̛͈a̶̢l̸g̵o̷", "ﷺ" * 40, "\u202eabc\u202c", "(((x)))", "é" * 50 + "\n" * 99 + "ß"],
+    ids=lambda t: ascii(t[:8]),
+)  # fmt: skip
+def test_whatever_is_typed_is_said_or_refused(text: str):
+    try:
+        speech = read_text(text)
+    except (SettingsError, VoiceError) as error:
+        assert str(error)
+    else:
+        assert np.isfinite(speech.samples).all() and speech.duration_s > 0.05
+        assert all(p.end_s <= speech.duration_s + 1e-6 for p in speech.phones)

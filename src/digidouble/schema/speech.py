@@ -98,7 +98,7 @@ class MouthCurves:
             what speech does not move (lids, brows, cheeks).
         closure: 0..1, how far the lips must be shut there whatever else the face does: 1 leaves no gap (p, b, m), see
             `perception.shape.lips_shut`.
-        made_by: "visemes" (from phone times) or "audio" (from the sound alone), for reports.
+        made_by: "visemes" (from phone times), "audio" (from the sound alone) or "visemes and audio", for reports.
     """
 
     times_s: Float[np.ndarray, " n"]

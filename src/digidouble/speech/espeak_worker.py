@@ -112,8 +112,10 @@ def main() -> int:
     if rate <= 0:
         raise RuntimeError("espeak_Initialize failed: its data folder is missing or of another version")
     known = _languages(library)
+    library.espeak_Info.restype = ctypes.c_char_p
+    version = library.espeak_Info(None).decode("utf-8", "replace")
     if request.get("list"):
-        sys.stdout.buffer.write(json.dumps({"languages": list(known)}).encode() + b"\n")
+        sys.stdout.buffer.write(json.dumps({"languages": list(known), "version": version}).encode() + b"\n")
         return 0
     runs, sounds = [], []
     for run in request["runs"]:
@@ -126,7 +128,7 @@ def main() -> int:
         runs.append({"samples": len(sound) // 2, "events": events})
         sounds.append(sound)
     out = sys.stdout.buffer
-    out.write(json.dumps({"rate": rate, "runs": runs}).encode() + b"\n")
+    out.write(json.dumps({"rate": rate, "runs": runs, "version": version}).encode() + b"\n")
     for sound in sounds:
         out.write(sound)
     return 0

@@ -63,12 +63,14 @@ class MouthStyle:
         effort: 0.5 mumbles, 1 is ordinary, 1.5 is for the last row; closures are complete at any.
         jaw: how far this person's jaw and lips open, 1 being the average of the people the tracker was fitted to.
         reach: how far ahead and behind a sound shapes its neighbours (co-articulation); 1 is ordinary, less is crisper.
+        sound: of a recording with its text, how far the opening follows the sound itself (0: phones only; 0.5: their mean).
         breath: how far lips part for the breath before a phrase, before anything is heard; 0 leaves it out.
     """
 
     effort: float = 1.0
     jaw: float = 1.0
     reach: float = 1.0
+    sound: float = 0.5
     breath: float = 1.0
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class MouthStyle:
             ("effort", 0.2, 2.0),
             ("jaw", 0.3, 2.0),
             ("reach", 0.3, 2.0),
+            ("sound", 0.0, 1.0),
             ("breath", 0.0, 2.0),
         ):
             if not low <= getattr(self, name) <= high:

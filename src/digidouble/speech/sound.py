@@ -108,7 +108,7 @@ def write_wav(speech: Speech, path: Path) -> Path:
     """
     data = np.round(np.clip(speech.samples, -1, 1) * 32767).astype("<i2")
     try:
-        with wave.open(str(path), "wb") as f:
+        with path.open("wb") as file, wave.open(file, "wb") as f:
             f.setnchannels(1)
             f.setsampwidth(2)
             f.setframerate(speech.rate)

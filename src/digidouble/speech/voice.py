@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes.util
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -28,10 +29,11 @@ from digidouble.speech.settings import SpeechSettings
 from digidouble.speech.text import Run
 
 WORDS_PER_MINUTE = 160  # espeak-ng's own 175 is brisk for a face
+MANDARIN_SINCE = (1, 52)
 GAP_S = 0.03  # kept of the silence between two runs that no punctuation separates
 START_TIMEOUT_S, TIMEOUT_S_PER_CHARACTER = 20.0, 0.02
 _WORKER = Path(__file__).with_name("espeak_worker.py")
-_INSTALL = "install the extra: pip install 'digidouble[speech]' (or Debian's libespeak-ng1)"
+_INSTALL = "install the extra: pip install 'digidouble[speech]' (or Debian's libespeak-ng1, which in Debian 12 has no Mandarin)"
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,18 @@ def _synthesised(runs: Sequence[Run], settings: SpeechSettings) -> tuple[dict[st
         "pitch": int(np.clip(50 * settings.pitch, 0, 99)),
     }  # fmt: skip
     characters = sum(len(r.text) for r in runs)
-    return _ask(request, START_TIMEOUT_S + TIMEOUT_S_PER_CHARACTER * characters)
+    header, sound = _ask(request, START_TIMEOUT_S + TIMEOUT_S_PER_CHARACTER * characters)
+    if any(r.language.startswith("cmn") for r in runs) and _before(str(header.get("version", "")), MANDARIN_SINCE):
+        raise VoiceError(
+            f"espeak-ng {header['version']} reads Mandarin's tones out as English numbers; newer ones do not: {_INSTALL}"
+        )
+    return header, sound
+
+
+def _before(version: str, wanted: tuple[int, int]) -> bool:
+    """Whether a version such as "1.51.1" or "1.52-dev" is older than the wanted one; one that cannot be read is not."""
+    found = re.match(r"(\d+)\.(\d+)", version)
+    return found is not None and (int(found[1]), int(found[2])) < wanted
 
 
 def _phones_of(events: list[list[object]], samples: int, rate: int, first_word: int) -> tuple[list[Phone], int]:

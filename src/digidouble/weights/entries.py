@@ -224,7 +224,7 @@ _ENTRIES = (
         "domain), six seconds of a filmed speaker (Apache-2.0)",
         sources=(PackageFile("shipped/audio_mouth.onnx"),),
         raw_name="audio_mouth.onnx",
-        raw_sha256="46a67547e0dd2cd6fcad4ee7520eb11c7036e2691f396b8e57801b1153674b16",
+        raw_sha256="4b263fae4d0797757ab090a4c31760a5951cb8f44ed9516280a087501a48102e",
         raw_bytes=1271720,
         recipe="as-is",
         file_name="audio_mouth.onnx",

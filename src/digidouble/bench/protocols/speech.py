@@ -6,6 +6,7 @@ mean face. Nothing of the picture is shown to the product, only the sound (and, 
     loudness   the baseline: the louder, the wider
     audio      the product from the sound alone
     text       the product from the sound and its text, where the text is known (TRANSCRIPTS); needs the extra [speech]
+    phones     the same with the opening from the phones only
 
 `r` is Pearson's at lag 0, `best_r` at the best lag, `lag` that lag in frames, positive when ours is late; `closures` the share of
 p, b, m in which the curves' lips meet. `lip_sync` and `closures_hit` also judge rendered output (openings of two movies).
@@ -129,6 +130,7 @@ def _measure(shop: Workshop, scope: Scope, item: str) -> Measured:
     if item in TRANSCRIPTS and voice_installed():
         told = read_audio(movie, TRANSCRIPTS[item], SpeechSettings(language="en-gb"))
         phones, takes["text"] = told.phones, mouth_curves(told, rate, frames)
+        takes["phones"] = mouth_curves(told, rate, frames, MouthStyle(sound=0.0))
     rows = np.round(times * float(fps)).astype(int)
     records = []
     for row, curves in takes.items():
