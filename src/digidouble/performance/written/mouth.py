@@ -31,7 +31,7 @@ BRIGHT, SKIN_THERE, BRIGHTER = (
     0.38,
     0.85,
 )  # teeth beside skin of luminance SKIN_THERE; how they follow skin and light, as a power
-MOST = 2.3  # of skin luminance
+MOST = 1.75  # of skin luminance
 GUM, TONGUE, DARK = np.array([0.62, 0.25, 0.23]), np.array([0.55, 0.22, 0.20]), np.array([0.045, 0.016, 0.014])
 LINE, LINE_CM, LINE_DEPTH = (
     np.array([0.20, 0.065, 0.055]),
@@ -138,7 +138,7 @@ def _painted(
     # Lips shade what is behind them, the upper one most.
     edge = np.clip(inside_cm / 0.22, 0, 1)
     under = np.clip(np.cumsum(inside_cm > 0, 0) / (SUPER * face.pose.px_per_cm * 0.32), 0, 1)
-    out = out * ((0.7 + 0.3 * edge) * (0.55 + 0.45 * under) * (0.75 + 0.25 * min(open_cm / 0.5, 1.0)))[..., None]
+    out = out * ((0.7 + 0.3 * edge) * (0.55 + 0.45 * under) * (0.6 + 0.4 * min(open_cm / 0.5, 1.0)))[..., None]
     # Where the opening is a slit it is as dark as the line between lips, not darker.
     slit = np.clip(1 - inside_cm / 0.07, 0, 1)[..., None]
     return out + slit * 0.7 * (LINE - out)
