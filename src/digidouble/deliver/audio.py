@@ -25,9 +25,11 @@ class AudioCopy:
     def __init__(self, shot: Shot, frames: FrameRange | None, output: OutputContainer) -> None:
         import av
 
+        from digidouble.footage.movie import LOCAL_ONLY
+
         self.warnings: list[str] = []
         self._output = output
-        self._input = av.open(shot.path, metadata_errors="replace")
+        self._input = av.open(shot.path, options=LOCAL_ONLY, metadata_errors="replace")
         self._edit_lists = output.format.name in ("mp4", "mov")
         self._targets: dict[int, av.AudioStream] = {}
         for stream in self._input.streams.audio:

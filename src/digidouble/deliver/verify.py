@@ -23,7 +23,7 @@ from digidouble.deliver.images import SequenceName
 from digidouble.deliver.labels import IPTC_SOURCE_TYPES, Labels, read_labels
 from digidouble.deliver.log import log_path, read_log
 from digidouble.deliver.mark_reader import FaceMark, MarkReader
-from digidouble.deliver.provenance import DELIVERY_ASSERTION, MAX_SIDECAR_BYTES, read_manifest
+from digidouble.deliver.provenance import DELIVERY_ASSERTION, MAX_SIDECAR_BYTES, RemoteManifest, read_manifest
 from digidouble.deliver.signing import frames_path, sidecar_path
 from digidouble.errors import DigidoubleError, UnreadableMedia
 from digidouble.schema.mark import EXPECTED_Z, payload_of
@@ -222,7 +222,10 @@ def _log(case: _Case) -> Check:
 
 
 def _c2pa(case: _Case) -> Check:
-    store = case.store
+    try:
+        store = case.store
+    except RemoteManifest as error:
+        return Check("c2pa", "missing", str(error))
     if store is None:
         return Check("c2pa", "missing", "no C2PA manifest, neither in the file nor beside it")
     state, signer = store.get("validation_state"), case.manifest.get("signature_info", {})
