@@ -172,6 +172,34 @@ def test_a_movie_that_asks_for_more_memory_than_there_is_is_refused(tmp_path, mo
         read_labels(tmp_path / "x.mp4")
 
 
+def test_sound_in_an_unknown_codec_is_left_out_and_said(folder, tmp_path):
+    from digidouble.deliver.settings import DeliverySettings
+    from digidouble.deliver.writer import open_writer
+
+    data = (folder / "good" / "media" / "j.mov").read_bytes()
+    assert data.count(b"sowt") == 1
+    movie = tmp_path / "x.mov"
+    movie.write_bytes(data.replace(b"sowt", b"zzzz"))
+    with open_footage(movie) as footage, open_writer(tmp_path / "y.mkv", footage.shot, DeliverySettings()) as writer:
+        for frame in footage.frames():
+            writer.write(frame)
+        made = writer.close()
+    assert any("sound" in warning and "left out" in warning for warning in made.warnings)
+
+
+def test_a_picture_that_claims_to_be_enormous_has_no_labels(folder, tmp_path):
+    data = bytearray((folder / "good" / "delivered" / "d.tif").read_bytes())
+    at = int.from_bytes(data[4:8], "little")
+    for n in range(int.from_bytes(data[at : at + 2], "little")):
+        entry = at + 2 + 12 * n
+        if int.from_bytes(data[entry : entry + 2], "little") in (256, 257):
+            data[entry + 2 : entry + 12] = b"\4\0\1\0\0\0" + (10**6).to_bytes(4, "little")
+    picture = tmp_path / "x.tif"
+    picture.write_bytes(data)
+    with pytest.raises(UnreadableMedia, match="larger than a picture"):
+        read_labels(picture)
+
+
 LONG = "é" * 300  # more bytes than a file's name may have
 
 

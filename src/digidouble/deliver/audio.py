@@ -72,7 +72,7 @@ class AudioCopy:
         self._input.close()
 
     def _add(self, stream: av.AudioStream) -> None:
-        codec = stream.codec_context.name
+        codec = stream.codec_context.name if stream.codec_context is not None else "of an unknown kind"
         if codec not in self._output.supported_codecs:
             kind = self._output.format.name
             self.warnings.append(f"sound stream {stream.index} ({codec}) cannot be stored in {kind} and was left out")

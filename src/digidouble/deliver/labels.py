@@ -273,7 +273,11 @@ def _read_png(path: Path) -> Labels:
 def _read_pillow(path: Path) -> Labels:
     from PIL import Image
 
-    with Image.open(path) as image:
+    try:
+        opened = Image.open(path, formats=("JPEG", "TIFF", "WEBP"))
+    except Image.DecompressionBombError as error:  # of a class of its own
+        raise UnreadableMedia(f"{path}: larger than a picture may be ({error})") from error
+    with opened as image:
         packet = image.info.get("xmp", b"")
         if not packet and (tags := getattr(image, "tag_v2", None)) is not None:
             packet = tags.get(700, b"")

@@ -15,7 +15,7 @@ from digidouble.schema.mesh import face_model
 
 # Change of a cell in 8-bit display codes (square root as encoding) of the two colour differences, on a face AT_PX wide. More blue than
 # red: eyes see it worse. Larger faces take less, for their cells are coarser and better seen, and codecs keep those better.
-COLOUR, AT_PX, LEAST, MOST = (2.2, 1.4), 180.0, 0.75, 1.4
+COLOUR, AT_PX, LEAST, MOST = (2.2, 1.4), 180.0, 0.85, 1.4
 LUMA = 2.4  # where there is no colour to hide in: black and white plates would show a tint
 GRAY, COLOURED = 6.0, 16.0  # mean spread of R, G, B over the face, in codes; skin has 40 and more
 DARKEST = 0.06  # square root of light below which the change shrinks with it: shadows are not lifted
