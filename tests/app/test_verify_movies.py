@@ -63,6 +63,15 @@ def test_intact(copy, astronaut_persona):
     assert set(checked(0, copy, "--persona", astronaut_persona).values()) == {"intact"}
 
 
+def test_light_carries_the_mark(delivered, astronaut_persona, tmp_path):
+    """Scene-linear EXR, whose display takes another curve than a movie's."""
+    out = tmp_path / "double.####.exr"
+    plate = delivered.with_name("plate.mp4")
+    made = cli("swap", plate, "--cast", f"main={astronaut_persona}", "--range", "0:2", "--no-report", "-o", out)
+    assert made.exit_code == 0, made.stderr
+    assert set(checked(0, out).values()) == {"intact"}
+
+
 @pytest.mark.parametrize(("crf", "size_wh"), [(28, (800, 860)), (20, (400, 430))])
 def test_reencoded_the_mark_is_found(copy, tmp_path, crf, size_wh):
     """As a site does it: other bits, other size, no metadata. The number is on record in the log."""

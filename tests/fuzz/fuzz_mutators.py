@@ -303,7 +303,7 @@ def tensors_changed(draw: Random, data: bytes) -> bytes:
         arrays = [v for k, v in header.items() if k != "__metadata__"]
         one = draw.choice(arrays)
         begin, end = one["data_offsets"]
-        shape = list(one["shape"])
+        shape, _ = list(one["shape"]), one["dtype"]
     except (ValueError, IndexError, KeyError, TypeError, AttributeError):
         return draw.choice(BLIND)(draw, data)
     how = draw.choice((0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6))
