@@ -337,4 +337,6 @@ def bounded(tensors: Tensors, largest: Mapping[str, float], where: Path) -> None
     """
     for name, most in largest.items():
         if tensors[name].size and float(np.abs(tensors[name]).max()) > most:
-            raise DamagedAsset(f"{where}: array {name} holds {float(np.abs(tensors[name]).max()):g}, at most {most:g} can be.")
+            raise DamagedAsset(
+                f"{where}: array {name} holds {float(np.abs(tensors[name]).max()):g}, at most {most:g} can be."
+            )

@@ -129,7 +129,10 @@ def test_another_tools_signed_picture(astronaut_png, tmp_path):
     labels = Labels(AigcLabel("somebody else", "their number 7"), "trainedAlgorithmicMedia")
     plain = tmp_path / "plain.png"
     plain.write_bytes(label_png(astronaut_png.read_bytes(), labels))
-    created = {"action": "c2pa.created", "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"}
+    created = {
+        "action": "c2pa.created",
+        "digitalSourceType": "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia",
+    }
     definition = {
         "claim_generator_info": [{"name": "Another Tool", "version": "1"}], "format": "image/png", "title": "theirs.png",
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [created]}}],

@@ -79,7 +79,9 @@ def test_it_is_invisible_and_stays_inside_the_matte(rendered):
     a, b = rgb8_from_frame(plain).astype(float), rgb8_from_frame(marked).astype(float)
     inside = alpha > 0.5
     assert psnr(a[inside], b[inside]) >= 40 and np.abs(a - b).max() <= 12
-    assert psnr(plain.planes[0][inside].astype(float), marked.planes[0][inside].astype(float)) >= 50  # brightness, which eyes see best
+    assert (
+        psnr(plain.planes[0][inside].astype(float), marked.planes[0][inside].astype(float)) >= 50
+    )  # brightness, which eyes see best
     luma_plate, luma_marked = frame.planes[0], marked.planes[0]
     assert (luma_plate[alpha <= 0] == luma_marked[alpha <= 0]).all()
 

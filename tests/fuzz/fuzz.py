@@ -47,7 +47,7 @@ class Worker:
     """A process that answers inputs, and a watch on it."""
 
     def __init__(self, seed: str, good: Path, root: Path) -> None:
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the worker)
         command = [sys.executable, str(HERE / "fuzz_worker.py"), seed, str(good), str(root)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
         self.answered = 0

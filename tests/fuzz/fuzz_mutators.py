@@ -19,10 +19,28 @@ from typing import Any
 import numpy as np
 
 MAX_BYTES = 24 << 20  # what a mutator may grow a file to
-NUMBERS = (0, 1, 2, 127, 128, 255, 256, 32767, 65535, 65536, 1 << 24, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1, (1 << 64) - 1)
+NUMBERS = (
+    0,
+    1,
+    2,
+    127,
+    128,
+    255,
+    256,
+    32767,
+    65535,
+    65536,
+    1 << 24,
+    0x7FFFFFFF,
+    0x80000000,
+    0xFFFFFFFF,
+    (1 << 63) - 1,
+    (1 << 64) - 1,
+)
 ESCAPES = (
     "../../escaped", "../escaped.png", "/tmp/fuzz_escaped", "..\\escaped", "C:\\escaped", "a/../../escaped", ".", "..", "", "\0", "a\0b", "~/escaped",
-    "file:///etc/passwd", "http://127.0.0.1:9/x", "concat:a|b", "con", "a" * 5000, "\u202e\u0000", "é" * 300, "é" * 200, "a" * 300, "%s%n", "{shot}", "####", "-o", "$(touch x)",
+    "file:///etc/passwd", "http://127.0.0.1:9/x", "concat:a|b", "con",
+    "a" * 5000, "\u202e\u0000", "é" * 300, "é" * 200, "a" * 300, "%s%n", "{shot}", "####", "-o", "$(touch x)",
 )  # fmt: skip
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 3, 10**9, -(10**9), 1 << 31, 1 << 63, 10**30, 10**400, 0.5, -0.0, 1e-300, 1e308, float("nan"), float("inf"), -float("inf"),
@@ -66,7 +84,9 @@ def _format(name: str, data: bytes) -> str:
         return "tif"
     if data[:4] == b"\x76\x2f\x31\x01":
         return "exr"
-    return {"json": "json", "otio": "json", "yaml": "text", "toml": "text", "edl": "text", "csv": "text"}.get(suffix, "binary")
+    return {"json": "json", "otio": "json", "yaml": "text", "toml": "text", "edl": "text", "csv": "text"}.get(
+        suffix, "binary"
+    )
 
 
 # --- blind ------------------------------------------------------------------------------------------------------------
@@ -158,7 +178,20 @@ def value_changed(draw: Random, data: bytes) -> bytes:
     if not words:
         return data
     word = draw.choice(words)
-    new = draw.choice(("0", "1", "2", "9" * draw.choice((1, 2, 4, 12, 30)), "", word[0] * 2, word[0].upper(), word[0][::-1], draw.choice(words)[0], "é"))
+    new = draw.choice(
+        (
+            "0",
+            "1",
+            "2",
+            "9" * draw.choice((1, 2, 4, 12, 30)),
+            "",
+            word[0] * 2,
+            word[0].upper(),
+            word[0][::-1],
+            draw.choice(words)[0],
+            "é",
+        )
+    )
     return (text[: word.start()] + new + text[word.end() :]).encode()
 
 
@@ -268,7 +301,9 @@ def zip_changed(draw: Random, data: bytes) -> bytes:
         else:
             odd.append((draw.choice((*ESCAPES, name, "manifest.json", "x.safetensors")) or "x", draw.randbytes(50)))
     if draw.random() < 0.95 and isinstance(manifest.get("members"), dict):
-        manifest["members"] = {n: {"bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()} for n, d in members.items()}
+        manifest["members"] = {
+            n: {"bytes": len(d), "sha256": hashlib.sha256(d).hexdigest()} for n, d in members.items()
+        }
         if draw.random() < 0.03 and members:
             manifest["members"][draw.choice(sorted(members))] |= {"bytes": draw.choice(NUMBERS)}
     return _zipped(draw, [*members.items(), *odd, ("manifest.json", json.dumps(manifest).encode())])
@@ -307,11 +342,25 @@ def tensors_changed(draw: Random, data: bytes) -> bytes:
     except (ValueError, IndexError, KeyError, TypeError, AttributeError):
         return draw.choice(BLIND)(draw, data)
     how = draw.choice((0, 1, 1, 2, 2, 2, 3, 3, 3, 4, 5, 6))
-    kinds = {"F32": np.float32, "F16": np.float16, "F64": np.float64, "U8": np.uint8, "I8": np.int8, "I64": np.int64, "I32": np.int32}
+    kinds = {
+        "F32": np.float32,
+        "F16": np.float16,
+        "F64": np.float64,
+        "U8": np.uint8,
+        "I8": np.int8,
+        "I64": np.int64,
+        "I32": np.int32,
+    }
     if how <= 3 and 8 <= end - begin <= len(body) - begin and one["dtype"] in kinds:
         values = np.frombuffer(bytes(body[begin:end]), kinds[one["dtype"]]).copy()
         wild = (0, 0, 1, -1, 0.5, -0.5, 3, -3, 20, -20, 90, -90, 1e-30, 1e3, -1e3, 6e4, 1e9, -1e30, np.nan, np.inf)
-        part = slice(None) if how == 0 else slice(draw.randrange(len(values)), None) if how == 1 else draw.randrange(len(values))
+        part = (
+            slice(None)
+            if how == 0
+            else slice(draw.randrange(len(values)), None)
+            if how == 1
+            else draw.randrange(len(values))
+        )
         with np.errstate(all="ignore"):
             number = draw.choice(wild) if values.dtype.kind == "f" else int(draw.choice(NUMBERS)) & 0x7F
             if how == 3 and values.dtype.kind == "f":
@@ -353,18 +402,25 @@ def png_changed(draw: Random, data: bytes) -> bytes:
             w, h = draw.choice(NUMBERS) & 0xFFFFFFFF, draw.choice((1, 100000, draw.choice(NUMBERS) & 0xFFFFFFFF))
             chunks[0][1] = struct.pack(">II", w, h) + chunks[0][1][8:]
         elif how == 4:
-            text = draw.choice((b"AIGC\0" + bytes(5), b"AIGC\0{", b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta>" + b"<a>" * 5000))
+            text = draw.choice(
+                (b"AIGC\0" + bytes(5), b"AIGC\0{", b"XML:com.adobe.xmp\0\0\0\0\0<x:xmpmeta>" + b"<a>" * 5000)
+            )
             bomb = b"AIGC\0\0" + zlib.compress(bytes(50 << 20))
             chunks.insert(1, [draw.choice((b"tEXt", b"iTXt")), text] if draw.random() < 0.8 else [b"zTXt", bomb])
         else:
-            chunk[0] = draw.choice((b"acTL", b"fcTL", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"caBX", b"IEND", b"\xff\xff\xff\xff"))
+            chunk[0] = draw.choice(
+                (b"acTL", b"fcTL", b"PLTE", b"tRNS", b"iCCP", b"eXIf", b"caBX", b"IEND", b"\xff\xff\xff\xff")
+            )
     body = b"".join(struct.pack(">I4s", len(b), k) + b + struct.pack(">I", zlib.crc32(k + b)) for k, b in chunks)
     return data[:8] + body
 
 
 def box_changed(draw: Random, data: bytes) -> bytes:
     """ISO boxes (mp4, mov, JUMBF): sizes, kinds and counts of tables changed."""
-    names = rb"ftyp|moov|trak|mdia|minf|stbl|stsd|stts|stsc|stsz|stco|ctts|stss|edts|elst|mvhd|tkhd|mdhd|hdlr|colr|tmcd|udta|meta|ilst|keys|avcC|hvcC|uuid|jumb|jumd|cbor|json|mdat"
+    names = (
+        rb"ftyp|moov|trak|mdia|minf|stbl|stsd|stts|stsc|stsz|stco|ctts|stss|edts|elst|mvhd|tkhd|mdhd|hdlr"
+        rb"|colr|tmcd|udta|meta|ilst|keys|avcC|hvcC|uuid|jumb|jumd|cbor|json|mdat"
+    )
     places = [m.start() for m in re.finditer(names, data)]
     if not places:
         return draw.choice(BLIND)(draw, data)
@@ -396,7 +452,9 @@ def tif_changed(draw: Random, data: bytes) -> bytes:
         at = ifd + 2 + 12 * draw.randrange(max(1, count))
         part, width = draw.choice(((0, 2), (2, 2), (4, 4), (8, 4)))
         if at + 12 <= len(out):
-            out[at + part : at + part + width] = struct.pack(order + ("H" if width == 2 else "I"), draw.choice(NUMBERS) % (1 << 8 * width))
+            out[at + part : at + part + width] = struct.pack(
+                order + ("H" if width == 2 else "I"), draw.choice(NUMBERS) % (1 << 8 * width)
+            )
     return bytes(out)
 
 
@@ -414,7 +472,18 @@ def exr_changed(draw: Random, data: bytes) -> bytes:
     return bytes(out)
 
 
-TEXTS: tuple[Mutator, ...] = (value_changed, value_changed, value_changed, value_changed, token_changed, token_changed, lines_changed, lines_changed, encoded_otherwise, nested)
+TEXTS: tuple[Mutator, ...] = (
+    value_changed,
+    value_changed,
+    value_changed,
+    value_changed,
+    token_changed,
+    token_changed,
+    lines_changed,
+    lines_changed,
+    encoded_otherwise,
+    nested,
+)
 STRUCTURED: dict[str, tuple[Mutator, ...]] = {
     "zip": (zip_changed,), "png": (png_changed,), "box": (box_changed,), "tif": (tif_changed,), "exr": (exr_changed,), "text": TEXTS,
     "json": (json_changed, json_changed, json_changed, *TEXTS),

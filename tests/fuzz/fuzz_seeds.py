@@ -126,10 +126,20 @@ def _media(folder: Path, footage, settings) -> None:
     Image.fromarray(pictures[0]).save(folder / "a.gif")
     Image.fromarray(pictures[0]).save(folder / "lzw.tif", compression="tiff_lzw")
     Image.fromarray(pictures[0].astype(np.uint16)[..., 0] * 257).save(folder / "deep.png")
-    codecs = {"a.avi": "mpeg4", "a.mpg": "mpeg2video", "a.mxf": "mpeg2video", "a.ts": "libx264", "a.webm": "libvpx", "j.mov": "mjpeg", "dnxhr.mov": "dnxhd"}
+    codecs = {
+        "a.avi": "mpeg4",
+        "a.mpg": "mpeg2video",
+        "a.mxf": "mpeg2video",
+        "a.ts": "libx264",
+        "a.webm": "libvpx",
+        "j.mov": "mjpeg",
+        "dnxhr.mov": "dnxhd",
+    }
     for name, codec in codecs.items():
         with av.open(str(folder / name), "w") as movie:
-            stream = movie.add_stream(codec, rate=Fraction(25), options={"profile": "dnxhr_sq"} if codec == "dnxhd" else {})
+            stream = movie.add_stream(
+                codec, rate=Fraction(25), options={"profile": "dnxhr_sq"} if codec == "dnxhd" else {}
+            )
             stream.height, stream.width = (144, 256) if codec == "dnxhd" else pictures[0].shape[:2]
             stream.pix_fmt = {"mjpeg": "yuvj420p", "dnxhd": "yuv422p"}.get(codec, "yuv420p")
             sound = movie.add_stream("pcm_s16le", rate=48000) if name == "j.mov" else None

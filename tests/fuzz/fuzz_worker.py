@@ -22,7 +22,8 @@ from fuzz_seeds import CleanPictures
 from fuzz_targets import SHARES, TARGETS, Place, laid_out
 
 GUARD_BYTES = 4 << 30  # a runaway ends here; more than 1 GB is reported anyway
-_WRITES = {"os.rename": 1, "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "os.link": 1, "os.symlink": 1, "os.truncate": 0, "os.chmod": 0, "os.utime": 0}  # fmt: skip
+_WRITES = {"os.rename": 1, "os.mkdir": 0, "os.remove": 0, "os.rmdir": 0, "os.link": 1, "os.symlink": 1,
+           "os.truncate": 0, "os.chmod": 0, "os.utime": 0}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ class Watch:
             return
         paths: list = []
         if event in ("os.remove", "os.rmdir") and arguments[1] >= 0:  # relative to an open folder, as rmtree does it
-            paths = [os.path.join(os.readlink(f"/proc/self/fd/{arguments[1]}"), os.fsdecode(arguments[0]))]
-        elif event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+            paths = [Path(f"/proc/self/fd/{arguments[1]}").readlink() / os.fsdecode(arguments[0])]
+        elif (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        ):
             paths = [arguments[0]]
         elif event in _WRITES:
             paths = list(arguments[: _WRITES[event] + 1]) if event == "os.rename" else [arguments[_WRITES[event]]]
@@ -77,8 +80,9 @@ def tree(root: Path, but: tuple[Path, ...]) -> dict[str, tuple[int, int]]:
     for folder, names, files in os.walk(root):
         names[:] = [n for n in names if Path(folder, n) not in but]
         for name in (*names, *files):
-            facts = os.lstat(os.path.join(folder, name))
-            found[os.path.join(folder, name)] = (facts.st_size if name in files else 0, facts.st_mtime_ns if name in files else 0)
+            path = Path(folder, name)
+            facts = path.lstat()
+            found[str(path)] = (facts.st_size, facts.st_mtime_ns) if name in files else (0, 0)
     return found
 
 
@@ -132,7 +136,11 @@ def _peak_mb() -> int:
 def main(seed: str, good: Path, root: Path) -> None:
     faulthandler.enable()
     (root / "tmp").mkdir(parents=True, exist_ok=True)
-    os.environ |= {"TMPDIR": str(root / "tmp"), "HOME": str(root / "home"), "DIGIDOUBLE_CONFIG": str(good.parent / "config")}
+    os.environ |= {
+        "TMPDIR": str(root / "tmp"),
+        "HOME": str(root / "home"),
+        "DIGIDOUBLE_CONFIG": str(good.parent / "config"),
+    }
     os.environ.setdefault("NUMBA_CACHE_DIR", str(root / "numba"))
     import digidouble.perception.content as content
     from digidouble.deliver.certificate import credentials

@@ -8,6 +8,7 @@ import socket
 import sys
 import threading
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fuzz import fuzz
 from fuzz_seeds import make_seeds
 
 from digidouble.capture.consent import read_consent
@@ -26,6 +26,7 @@ from digidouble.footage import open_footage
 from digidouble.footage.edit import media_of, read_edit
 from digidouble.performance import load_performance
 from digidouble.persona import load_persona
+from fuzz import fuzz
 
 INPUTS = 200
 
@@ -52,7 +53,7 @@ def test_the_watch_sees_a_hang_a_death_and_a_write_outside(folder, tmp_path, mon
         shutil.copy(file, bad / file.name)
     shutil.copytree(Path(__file__).parents[1] / "shots", tmp_path / "shots")
     code = (bad / "fuzz_targets.py").read_text()
-    code += '''
+    code += """
 import ctypes, os, time
 
 def _misbehaves(place, file, draw):
@@ -69,7 +70,7 @@ def _misbehaves(place, file, draw):
         bytearray(1200 << 20)
 
 TARGETS = dict.fromkeys(TARGETS, _misbehaves)
-'''
+"""
     (bad / "fuzz_targets.py").write_text(code)
     monkeypatch.setattr("fuzz.HERE", bad)
     for number, outcome in enumerate(("hang", "died", "outside", "crash", "memory")):
@@ -179,10 +180,8 @@ def test_a_tiff_that_pillow_stumbles_over_is_refused(tmp_path):
     tags.tagtype[700] = 2
     picture = tmp_path / "x.tif"
     Image.fromarray(np.zeros((16, 16, 3), np.uint8)).save(picture, tiffinfo=tags)
-    try:
+    with suppress(UnreadableMedia):
         open_footage(picture).close()  # where Pillow is mended
-    except UnreadableMedia:
-        pass
 
 
 def test_sound_in_an_unknown_codec_is_left_out_and_said(folder, tmp_path):
@@ -244,7 +243,11 @@ def test_the_command_line_says_so_of_a_name_that_is_too_long(tmp_path):
 
     for arguments in (["verify", f"{LONG}.png"], ["perform", f"{LONG}.mp4", "-o", str(tmp_path / "x.perf")]):
         result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-        assert result.exit_code == 1 and "name too long" in result.stderr.replace("\n", " ") and "Traceback" not in result.stderr
+        assert (
+            result.exit_code == 1
+            and "name too long" in result.stderr.replace("\n", " ")
+            and "Traceback" not in result.stderr
+        )
 
 
 # --- nobody is asked -----------------------------------------------------------------------------------------------------

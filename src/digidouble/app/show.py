@@ -120,7 +120,9 @@ class Show:
                 self.err.print(Text("".join(traceback.format_exception(e)), style="dim"))
             self.err.print(Text.assemble(("Error: ", "bold red"), (said, "red")))
             if self.as_json:
-                self._json({"ok": False, "error": {"kind": type(e).__name__, "message": said}, "warnings": self.warnings})
+                self._json(
+                    {"ok": False, "error": {"kind": type(e).__name__, "message": said}, "warnings": self.warnings}
+                )
             raise typer.Exit(1) from e
         except KeyboardInterrupt:
             self.err.print(Text("Interrupted; nothing half-written was left behind.", style="yellow"))

@@ -102,7 +102,9 @@ def plan_encoding(suffix: str, shot: Shot, settings: DeliverySettings) -> Encodi
     codec = choose_codec(suffix, shot, settings)
     if _ENCODERS[codec] == "dnxhd" and (shot.size_wh[0] < DNXHR_LEAST_WH[0] or shot.size_wh[1] < DNXHR_LEAST_WH[1]):
         w, h = shot.size_wh
-        raise SettingsError(f"codec {codec}: the plate is {w}x{h}; DNxHR starts at {DNXHR_LEAST_WH[0]}x{DNXHR_LEAST_WH[1]}")
+        raise SettingsError(
+            f"codec {codec}: the plate is {w}x{h}; DNxHR starts at {DNXHR_LEAST_WH[0]}x{DNXHR_LEAST_WH[1]}"
+        )
     layout = replace(shot.layout, kind="rgb", bits=16, is_float=False) if shot.layout.is_float else shot.layout
     pix_fmt = _pixel_format(codec, layout, shot.size_wh)
     warnings = []

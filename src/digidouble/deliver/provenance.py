@@ -30,7 +30,10 @@ EMBEDDED = {
 }  # fmt: skip
 DELIVERY_ASSERTION = "org.digidouble.delivery"
 MAX_SIDECAR_BYTES = 16 << 20
-_LOCAL = {"remote_manifest_fetch": False, "ocsp_fetch": False}  # a stranger's file must not make us ask an address of its choice
+_LOCAL = {
+    "remote_manifest_fetch": False,
+    "ocsp_fetch": False,
+}  # a stranger's file must not make us ask an address of its choice
 _NO_MANIFEST = ("ManifestNotFound", "no JUMBF data", "NotSupported")
 
 

@@ -46,7 +46,8 @@ def _planes(payload: int) -> Float32[np.ndarray, "s s 3"]:
     """The signs of the three planes as a soft texture."""
     side = CELLS * TEXELS_A_CELL
     fields = [
-        cv2.resize(plane.astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST) for plane in mark_cells(payload)
+        cv2.resize(plane.astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST)
+        for plane in mark_cells(payload)
     ]
     return np.stack([cv2.GaussianBlur(f, (0, 0), SOFT * TEXELS_A_CELL) for f in fields], -1)
 

@@ -24,7 +24,11 @@ from jaxtyping import Float, Float32, Int, Int8
 
 CELLS = 24
 PLANES = ("blue difference", "red difference", "luma")
-RGB_OF_PLANE = ((0.0, -0.344, 1.772), (1.402, -0.714, 0.0), (1.0, 1.0, 1.0))  # change of display R, G, B for one code (ITU-R BT.601)
+RGB_OF_PLANE = (
+    (0.0, -0.344, 1.772),
+    (1.402, -0.714, 0.0),
+    (1.0, 1.0, 1.0),
+)  # change of display R, G, B for one code (ITU-R BT.601)
 PLANE_OF_RGB = ((-0.169, -0.331, 0.5), (0.5, -0.419, -0.081), (0.299, 0.587, 0.114))
 SYMBOLS, ALTERNATIVES = 4, 256
 PAYLOAD_BITS = 24
