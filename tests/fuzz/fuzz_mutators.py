@@ -351,7 +351,7 @@ def tensors_changed(draw: Random, data: bytes) -> bytes:
         "I64": np.int64,
         "I32": np.int32,
     }
-    if how <= 3 and 8 <= end - begin <= len(body) - begin and one["dtype"] in kinds:
+    if how <= 3 and begin >= 0 and 8 <= end - begin <= len(body) - begin and one["dtype"] in kinds:
         values = np.frombuffer(bytes(body[begin:end]), kinds[one["dtype"]]).copy()
         wild = (0, 0, 1, -1, 0.5, -0.5, 3, -3, 20, -20, 90, -90, 1e-30, 1e3, -1e3, 6e4, 1e9, -1e30, np.nan, np.inf)
         part = (

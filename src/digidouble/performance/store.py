@@ -88,10 +88,14 @@ def shot_from_facts(facts: Any, where: Path) -> Shot:
     """Inverse of `shot_facts`. Raises DamagedAsset."""
     try:
         f = _ShotFacts.model_validate(facts)
-        (shift_x, shift_y), (w, h) = f.layout.chroma_shift_xy, f.size_wh
-        layout = PixelLayout(**f.layout.model_dump() | {"chroma_shift_xy": (shift_x, shift_y)})
-        more = {"layout": layout, "colour": ColourTags(**f.colour.model_dump()), "rate": FrameRate(Fraction(f.rate))}
-        return Shot(**f.model_dump() | more | {"size_wh": (w, h), "cuts": tuple(f.cuts)})
+        of, (shift_x, shift_y), (w, h) = f.layout, f.layout.chroma_shift_xy, f.size_wh
+        return Shot(
+            path=f.path, kind=f.kind, size_wh=(w, h), rate=FrameRate(Fraction(f.rate)), frame_count=f.frame_count,
+            layout=PixelLayout(of.name, of.kind, of.bits, (shift_x, shift_y), of.has_alpha, of.is_float),
+            colour=ColourTags(f.colour.primaries, f.colour.transfer, f.colour.matrix, f.colour.full_range, f.colour.space),
+            rotation_deg=f.rotation_deg, timecode=f.timecode, has_audio=f.has_audio, variable_rate=f.variable_rate,
+            cuts=tuple(f.cuts), start_number=f.start_number, sha256=f.sha256,
+        )  # fmt: skip
     except ValidationError as e:
         first = e.errors()[0]
         raise DamagedAsset(f"{where}: the shot facts are malformed: {first['loc']} {first['msg']}.") from e
