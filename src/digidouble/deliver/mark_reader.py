@@ -114,7 +114,9 @@ def whitened_cells(
     mean = cv2.resize(texels * weight[..., None], (CELLS, CELLS), interpolation=cv2.INTER_AREA)
     mean /= np.maximum(share, 1e-3)[..., None]
     seen = (share > 0.6).astype(np.float32)
-    return np.stack([_said(mean @ np.float32(of), seen, noise) for of, noise in zip(PLANE_OF_RGB, NOISE, strict=True)])
+    return np.stack(
+        [_said(mean @ np.array(of, np.float32), seen, noise) for of, noise in zip(PLANE_OF_RGB, NOISE, strict=True)]
+    )
 
 
 def _said(
