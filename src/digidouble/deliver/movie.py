@@ -47,6 +47,7 @@ _CODECS_IN: dict[str, tuple[Codec, ...]] = {
     ".mov": ("h264", "h265", "prores422hq", "prores4444", "dnxhr", "dnxhr444"),
     ".mkv": ("h264", "h265", "prores422hq", "prores4444", "ffv1"),
 }
+DNXHR_LEAST_WH = 256, 120  # SMPTE ST 2019-1
 _ENCODERS = {
     "h264": "libx264",
     "h265": "libx265",
@@ -58,7 +59,6 @@ _ENCODERS = {
 }
 _PRESETS = {"draft": ("veryfast", 16), "standard": ("fast", 15), "final": ("slow", 12)}
 _PQ, _HLG = 16, 18
-DNXHR_LEAST_WH = 256, 120  # SMPTE ST 2019-1
 
 
 @dataclass(frozen=True)
