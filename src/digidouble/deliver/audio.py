@@ -29,9 +29,11 @@ class AudioCopy:
     ) -> None:
         import av
 
+        from digidouble.footage.movie import LOCAL_ONLY
+
         self.warnings: list[str] = []
         self._output, self._of_plate = output, sound is None
-        self._input = av.open(str(sound or shot.path), metadata_errors="replace")
+        self._input = av.open(str(sound or shot.path), options=LOCAL_ONLY, metadata_errors="replace")
         self._edit_lists = output.format.name in ("mp4", "mov")
         self._targets: dict[int, av.AudioStream] = {}
         for stream in self._input.streams.audio:
@@ -74,7 +76,7 @@ class AudioCopy:
         self._input.close()
 
     def _add(self, stream: av.AudioStream) -> None:
-        codec = stream.codec_context.name
+        codec = stream.codec_context.name if stream.codec_context is not None else "of an unknown kind"
         if codec not in self._output.supported_codecs:
             kind = self._output.format.name
             self.warnings.append(f"sound stream {stream.index} ({codec}) cannot be stored in {kind} and was left out")
@@ -137,11 +139,12 @@ def storable(sound: Path, out: Path, folder: Path, keep: bool) -> tuple[Path, st
     from av.error import FFmpegError
 
     from digidouble.errors import MediaError
+    from digidouble.footage.movie import LOCAL_ONLY
 
     suffix = out.suffix.lower()
     codec, made = ("pcm_s16le", folder / "sound.mov") if suffix == ".mov" else ("aac", folder / "sound.m4a")
     try:
-        with av.open(str(sound), metadata_errors="replace") as source:
+        with av.open(str(sound), options=LOCAL_ONLY, metadata_errors="replace") as source:
             stream = source.streams.audio[0]
             if keep and stream.codec_context.name in _COPIED.get(suffix, ()):
                 return sound, f"{stream.codec_context.name}, copied packet for packet"

@@ -13,7 +13,7 @@ LID_REACH_CM = 0.9
 
 
 @lru_cache(maxsize=1)
-def _lid_weights() -> Float32[np.ndarray, "478 14"]:
+def lid_weights() -> Float32[np.ndarray, "478 14"]:
     """How far each point follows each lid pair: +1 upper lid, -1 lower lid, fading over LID_REACH_CM."""
     m = face_model()
     out = np.zeros((478, 14), np.float32)
@@ -44,7 +44,7 @@ def with_lid_gaps(
     shape_cm: Float[np.ndarray, "478 3"], gaps_cm: Float[np.ndarray, "14"], upper_share: float = 0.5
 ) -> Float[np.ndarray, "478 3"]:
     """The shape with its lids that far apart. `upper_share`: of the way that the upper lid goes."""
-    out, weights = shape_cm.copy(), _lid_weights()
+    out, weights = shape_cm.copy(), lid_weights()
     upper = weights.sum(1) > 0
     share = np.where(upper, upper_share, 1 - upper_share).astype(np.float32)
     for _ in range(2):  # neighbouring pairs move each other's lids; the second step takes back what the first left
