@@ -88,6 +88,8 @@ def _cli_type(name: str, hint: Any) -> tuple[Any, dict[str, Any]]:
     inner = next(a for a in get_args(hint) if a is not NoneType) if optional else hint
     if name == "purpose":
         return hint, {"parser": _one_of(SCOPES, "purpose"), "metavar": "|".join(SCOPES)}
+    if name == "workers":
+        return str, {"parser": _workers, "metavar": "N|ray://HOST:PORT|ray://local"}
     if name == "quality":
         return str, {"parser": _draft_only, "metavar": "draft"}
     if inner is FrameRange:
@@ -120,6 +122,13 @@ def _one_of(words: tuple[str, ...], what: str) -> Callable[[Any], Any]:
         return text
 
     return _saying_why(parse)
+
+
+def _count_or_address(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+_workers = _saying_why(_count_or_address)
 
 
 def _draft(text: str) -> str:

@@ -78,7 +78,8 @@ def swap(
 ) -> None:  # fmt: skip
     """Put doubles on a plate: identity from the personas; expression, gaze, light and camera from the plate.
 
-    A plate is analysed on first use; the analysis is kept in the cache, so that the next cast starts at once.
+    A plate is analysed on first use; the analysis is kept in the cache, so that the next cast starts at once. A render that
+    was cut off (Ctrl-C, a crash, a lost machine) goes on where it stopped when the same command is run again.
     """
     files = cast_files(cast)
     loaded = {path: load_persona(path) for path in dict.fromkeys(files.values())}
@@ -89,6 +90,8 @@ def swap(
     render = replace(render, look=look)
     with _ready(plate, plate_at, out, render, delivery, footage, show) as ready, show.progress("rendering") as progress:
         result = render_shot(ready.footage, ready.performance, casting, out, render, delivery, progress)
+    for note in result.notes:
+        show.say(note)
     for warning in result.delivered.warnings:
         show.warn(warning)
     page = report_path(out) if report else None
@@ -97,7 +100,7 @@ def swap(
         write_report(page, quality_report(result, ready.performance, casting, facts, tuple(ready.footage.warnings)))
     if profile:
         show_profile(show, result, ready.analysis)
-    speed = result.frames / result.wall_s
+    speed = (result.frames - result.continued) / result.wall_s
     megabytes = sum(f.size_bytes for f in result.delivered.files) / 1e6
     show.done(
         _record(result, ready, page),
@@ -204,8 +207,9 @@ def _record(result: RenderResult, ready: Plate, page: Path | None) -> dict[str, 
         "log": delivered.log,
         "report": page,
         "frames": result.frames,
+        "continued_frames": result.continued,
         "wall_s": result.wall_s,
-        "frames_per_second": result.frames / result.wall_s,
+        "frames_per_second": (result.frames - result.continued) / result.wall_s,
         "stages_s": result.stages,
         "analysis": ready.analysis,
         "tracks": track_records(ready.performance),

@@ -13,7 +13,6 @@ nothing behind and whatever stood under the final name untouched.
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,10 +25,11 @@ from digidouble.deliver.log import append_log, delivery_record, log_path
 from digidouble.deliver.movie import MOVIE_SUFFIXES, MovieSink
 from digidouble.deliver.partial import output_errors
 from digidouble.deliver.settings import DeliveredFile, DeliveredFiles, DeliverySettings
-from digidouble.deliver.visible_label import VisibleLabel, choose_corner, label_frame
+from digidouble.deliver.visible_label import VisibleLabel, choose_corner, label_frame, labelled_frames
 from digidouble.errors import OutputError
 from digidouble.schema.frame import Frame, PixelLayout, Roi
 from digidouble.schema.shot import Shot
+from digidouble.schema.time import FrameRange
 
 
 @runtime_checkable
@@ -41,6 +41,10 @@ class Sink(Protocol):
 
     def put(self, frame: Frame) -> None: ...
 
+    def adopt(self, segment: Path, frames: FrameRange) -> None:
+        """Take a rendered segment as it is."""
+        ...
+
     def finish(self) -> list[tuple[Path, Path]]:
         """Complete the files under their partial names. Returns [(partial name, final name)]."""
         ...
@@ -50,8 +54,10 @@ class Sink(Protocol):
         ...
 
 
-def open_writer(out: Path, shot: Shot, settings: DeliverySettings) -> Writer:
+def open_writer(out: Path, shot: Shot, settings: DeliverySettings, partial: Path | None = None) -> Writer:
     """A writer for what `out` names: .mp4 .mov .mkv, .png .jpg .tif .webp .exr, or a sequence `name.####.exr`.
+
+    `partial`: where it grows, on the same disk; None chooses a hidden name beside its place.
 
     Raises:
         OutputError: an unknown suffix, a folder that is missing or not writable, or `out` is the plate itself.
@@ -68,7 +74,7 @@ def open_writer(out: Path, shot: Shot, settings: DeliverySettings) -> Writer:
     if out.name == Path(shot.path).name and out.resolve() == Path(shot.path).resolve():
         raise OutputError(f"{out}: this is the plate itself; write the result under another name")
     labels = settings.labels_for(shot)
-    sink: Sink = (MovieSink if suffix in MOVIE_SUFFIXES else ImageSink)(out, shot, settings, labels)
+    sink: Sink = (MovieSink if suffix in MOVIE_SUFFIXES else ImageSink)(out, shot, settings, labels, partial)
     return Writer(out, shot, settings, labels, sink)
 
 
@@ -85,9 +91,7 @@ class Writer:
         self._count = 0
         self._last_index: int | None = None
         self._visible = VisibleLabel(settings.label_corner) if settings.visible_label else None
-        still = shot.kind == "image"
-        seconds = self._visible.seconds if self._visible else 0.0
-        self._visible_frames = 0 if self._visible is None else 1 if still else math.ceil(seconds * shot.rate.fps)
+        self._visible_frames = labelled_frames(shot, self._visible)
         self.delivered: DeliveredFiles | None = None
 
     def write(self, frame: Frame, keep_clear: Sequence[Roi] = ()) -> None:
@@ -113,6 +117,23 @@ class Writer:
                 self._abandon()
                 raise
             self._count, self._last_index = self._count + 1, frame.index
+
+    def adopt(self, segment: Path, frames: FrameRange) -> None:
+        """Deliver a rendered segment (`segments.SegmentWriter`) as the next frames, label and all, without encoding it again.
+
+        Raises:
+            OutputError: it does not follow the last frame, or is damaged. The delivery is then aborted.
+        """
+        with self._lock:
+            self._must_be_open()
+            try:
+                if self._last_index is not None and frames.start != self._last_index + 1:
+                    raise OutputError(f"{self._out}: segment {frames.start} came after frame {self._last_index}")
+                self._sink.adopt(segment, frames)
+            except BaseException:
+                self._abandon()
+                raise
+            self._count, self._last_index = self._count + len(frames), frames.end_exclusive - 1
 
     def close(self) -> DeliveredFiles:
         """Complete, check, log and rename. Closing again returns the same delivery.

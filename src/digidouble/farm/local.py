@@ -1,6 +1,7 @@
-"""One shot rendered on this machine: a decoder ahead, workers on frames, the encoder in order, constant memory.
+"""One shot rendered: what is missing of it in segments, on this machine or on a cluster, then joined. Constant memory.
 
-Rendering a frame is a pure function, so the number of workers cannot change a bit of the result.
+Rendering a frame is a pure function, and where segments begin depends on the frames alone, so neither the number of workers nor an
+interruption can change a bit of the result.
 """
 
 from __future__ import annotations
@@ -10,22 +11,23 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 
+from digidouble.deliver.segments import SegmentPlan, SegmentWriter, plan_segments
 from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import NoFace, SettingsError
+from digidouble.farm.segments import SegmentStore, job_facts, runs_of
+from digidouble.farm.settings import Progress, RenderResult, RenderSettings, Sample
 from digidouble.footage import Footage
 from digidouble.pipeline import prepare, render_frame
-from digidouble.render import LookSettings, PreparedCast
+from digidouble.render import PreparedCast
 from digidouble.schema.clock import StageClock
 from digidouble.schema.colour import LUMA, rgb8_from_frame
 from digidouble.schema.frame import Frame, Roi
@@ -33,64 +35,7 @@ from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
 
-Progress = Callable[[int, int], None]
 AHEAD = 4  # frames decoded or pending per worker
-
-
-@dataclass(frozen=True)
-class RenderSettings:
-    """How a shot is rendered.
-
-    Attributes:
-        quality: draft is geometry, atlases, light and blend.
-        workers: frames in work at a time; 0 takes the machine's cores.
-        frame_range: the part of the shot to render; None is all of it.
-        purpose: what the result is for; each persona's consent must cover it. None asks only that consent is valid today.
-        look: how the double takes the plate's look.
-        samples: frames kept as pictures for the report.
-    """
-
-    quality: Literal["draft"] = "draft"
-    workers: int = 0
-    frame_range: FrameRange | None = None
-    purpose: str | None = None
-    look: LookSettings = field(default_factory=LookSettings)
-    samples: int = 6
-
-    def __post_init__(self) -> None:
-        if self.quality != "draft":
-            raise SettingsError(f"quality {self.quality!r}: this version renders draft only.")
-        if not 0 <= self.workers <= 256:
-            raise SettingsError(f"workers = {self.workers}: expected 0..256")
-        if not 0 <= self.samples <= 100:
-            raise SettingsError(f"samples = {self.samples}: expected 0..100")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A look at one frame: plate and result around the main face, display-referred."""
-
-    index: int
-    plate: UInt8[np.ndarray, "h w 3"]
-    result: UInt8[np.ndarray, "h w 3"]
-
-
-@dataclass(frozen=True)
-class RenderResult:
-    """What a render left.
-
-    Attributes:
-        delivered: the files. frames: how many. wall_s: time taken. stages: seconds per stage, summed over threads.
-        samples: pictures for the report. tracks: ids that were cast. curves: name -> (frame indices, values).
-    """
-
-    delivered: DeliveredFiles
-    frames: int
-    wall_s: float
-    stages: dict[str, float]
-    samples: tuple[Sample, ...]
-    tracks: tuple[int, ...]
-    curves: dict[str, tuple[list[int], list[float]]]
 
 
 def render_shot(
@@ -99,9 +44,13 @@ def render_shot(
 ) -> RenderResult:  # fmt: skip
     """Render `plate` with the personas of `casting` ("main", "all" or a track id) into `out`.
 
+    What is finished lies in `OUT.segments/` until the delivery is complete; a run that was cut off, however, goes on from there when
+    called again with the same inputs and settings.
+
     Raises:
         NoFace: the plate has no face to stand in for. CastingError, ConsentError: see `pipeline.prepare`.
         OutputError, MediaError: nothing is left under `out`'s name.
+        FarmError: the workers were lost, or there is no Ray.
     """
     settings, delivery = settings or RenderSettings(), delivery or DeliverySettings()
     if not performance.tracks:
@@ -116,32 +65,86 @@ def render_shot(
         raise SettingsError(f"the frame range is empty: {plate.shot.path} has frames 0:{plate.shot.frame_count}.")
     if settings.frame_range is not None:
         delivery = replace(delivery, frame_range=frames)
-    wanted = _sample_frames(casts, frames, settings.samples)
-    samples: list[Sample] = []
+    shot = performance.shot
+    open_writer(out, shot, delivery).abort()  # what would be refused at the end is refused now
+    plan = plan_segments(out, shot, delivery, frames, faces_in(performance, frames.start))
+    sampler = _Sampler(casts, frames, settings.samples)
     cv2.setNumThreads(1)  # frames run in parallel; a second layer of threads would only get in the way
-    with open_writer(out, performance.shot, delivery) as writer:
-        done = 0
-        for source, result in _rendered(plate, casts, frames, settings.workers or os.cpu_count() or 1, clock):
-            if result.index in wanted:
-                samples.append(_sample(casts[0], source, result))
-            clock.start()
-            writer.write(result, faces_in(performance, result) if done == 0 else ())
-            clock.lap("encode")
-            done += 1
-            if progress:
-                progress(done, len(frames))
+    with SegmentStore(plan, job_facts(performance, casts, settings.look, plan)) as store:
+        continued = store.done_frames
+        if progress and continued:
+            progress(continued, len(frames))
+        moved = progress and (lambda done: progress(continued + done, len(frames)))
+        if isinstance(settings.workers, str):
+            from digidouble.farm.cluster import render_on_cluster
+
+            render_on_cluster(store, plate, performance, casting, settings, clock, moved or (lambda done: None))
+        else:
+            crew = Crew(plate, casts, settings.workers or os.cpu_count() or 1, clock)
+            _render_missing(store, crew, sampler, moved or (lambda done: None))
+        samples = sampler.all(plate)
         clock.start()
-        delivered = writer.close()
+        delivered = _joined(store, delivery)
         clock.lap("encode")
     return RenderResult(
         delivered=delivered,
-        frames=done,
+        frames=len(frames),
         wall_s=time.perf_counter() - started,
         stages=dict(clock.seconds),
-        samples=tuple(samples),
+        samples=samples,
         tracks=tuple(c.plan.track.track_id for c in casts),
         curves=_curves(casts[0], frames),
+        continued=continued,
+        notes=(
+            *store.notes,
+            *([f"continued: {continued} of {len(frames)} frames were there already"] if continued else []),
+        ),
     )
+
+
+def _joined(store: SegmentStore, delivery: DeliverySettings) -> DeliveredFiles:
+    """The delivery, from its segments, without encoding a picture again."""
+    plan = store.plan
+    partial = store.folder / f"joined{plan.out.suffix}"
+    with open_writer(plan.out, plan.shot, delivery, partial) as writer:
+        for segment in store.segments:
+            writer.adopt(store.path(segment), segment)
+        return writer.close()
+
+
+def _render_missing(store: SegmentStore, crew: Crew, sampler: _Sampler, moved: Callable[[int], None]) -> None:
+    """Segments that are not there yet, in order, on the threads of this process."""
+    done = 0
+    for run in runs_of(store.missing, len(store.segments)):
+        rendered = crew.rendered(FrameRange(run[0].start, run[-1].end_exclusive))
+        try:
+            for segment in run:
+                for result in write_segment(store.plan, store.path(segment), segment, rendered, crew.clock):
+                    sampler.take(*result)
+                    done += 1
+                    moved(done)
+                store.keep(segment)
+        finally:
+            rendered.close()
+
+
+def write_segment(
+    plan: SegmentPlan, path: Path, segment: FrameRange, rendered: Iterator[tuple[Frame, Frame]], clock: StageClock
+) -> Iterator[tuple[Frame, Frame]]:
+    """Encode the next frames of `rendered` into a segment file; yields (plate frame, finished frame) as they pass."""
+    writer = SegmentWriter(plan, path, segment)
+    try:
+        for _ in segment:
+            source, result = next(rendered)
+            clock.start()
+            writer.write(result)
+            clock.lap("encode")
+            yield source, result
+        clock.start()
+        writer.close()
+        clock.lap("encode")
+    finally:
+        writer.discard()
 
 
 def prepare_shot(
@@ -151,57 +154,58 @@ def prepare_shot(
     return prepare(performance, casting, settings.look, purpose=settings.purpose)
 
 
-def _rendered(
-    plate: Footage, casts: list[PreparedCast], frames: FrameRange, workers: int, clock: StageClock
-) -> Iterator[tuple[Frame, Frame]]:
-    """(plate frame, finished frame) in order; at most AHEAD frames a worker are in memory."""
-    decoded: queue.Queue[Frame | BaseException | None] = queue.Queue(maxsize=AHEAD * workers)
-    stop = threading.Event()
+class Crew:
+    """The threads of one process: a decoder ahead, workers on frames, results in order, constant memory."""
 
-    def decode() -> None:
+    def __init__(self, plate: Footage, casts: list[PreparedCast], workers: int, clock: StageClock) -> None:
+        self.plate, self.casts, self.workers, self.clock = plate, casts, workers, clock
+
+    def rendered(self, frames: FrameRange) -> Generator[tuple[Frame, Frame]]:
+        """(plate frame, finished frame) in order; at most AHEAD frames a worker are in memory."""
+        decoded: queue.Queue[Frame | BaseException | None] = queue.Queue(maxsize=AHEAD * self.workers)
+        stop = threading.Event()
+        reader = threading.Thread(target=self._decode, args=(frames, decoded, stop), name="decode", daemon=True)
+        reader.start()
+        pending: deque[tuple[Frame, Future[tuple[Frame, object]]]] = deque()
         try:
-            clock.start()
-            for frame in plate.frames(frames):
-                clock.lap("decode")
-                while not stop.is_set():
-                    try:
-                        decoded.put(frame, timeout=0.1)
-                        break
-                    except queue.Full:
-                        continue
+            with ThreadPoolExecutor(self.workers, thread_name_prefix="render") as pool:
+                try:
+                    ended = False
+                    while pending or not ended:
+                        while not ended and len(pending) < AHEAD * self.workers // 2 + 1:
+                            item = decoded.get()
+                            if isinstance(item, BaseException):
+                                raise item
+                            if item is None:
+                                ended = True
+                                break
+                            pending.append((item, pool.submit(render_frame, self.casts, item, self.clock)))
+                        if pending:
+                            source, future = pending.popleft()
+                            yield source, future.result()[0]
+                except BaseException:
+                    for _, f in pending:
+                        f.cancel()
+                    raise
+        finally:
+            stop.set()
+            reader.join()
+
+    def _decode(
+        self, frames: FrameRange, decoded: queue.Queue[Frame | BaseException | None], stop: threading.Event
+    ) -> None:
+        """The plate's frames into the queue, then None; or what went wrong, for the thread that waits to raise."""
+        try:
+            self.clock.start()
+            for frame in self.plate.frames(frames):
+                self.clock.lap("decode")
+                _put(decoded, frame, stop)
                 if stop.is_set():
                     return
-                clock.start()
+                self.clock.start()
             _put(decoded, None, stop)
-        except BaseException as e:  # handed to the thread that waits, which raises it
+        except BaseException as e:
             _put(decoded, e, stop)
-
-    reader = threading.Thread(target=decode, name="decode", daemon=True)
-    reader.start()
-    pending: deque[tuple[Frame, Future[tuple[Frame, object]]]] = deque()
-    try:
-        with ThreadPoolExecutor(workers, thread_name_prefix="render") as pool:
-            try:
-                ended = False
-                while pending or not ended:
-                    while not ended and len(pending) < AHEAD * workers // 2 + 1:
-                        item = decoded.get()
-                        if isinstance(item, BaseException):
-                            raise item
-                        if item is None:
-                            ended = True
-                            break
-                        pending.append((item, pool.submit(render_frame, casts, item, clock)))
-                    if pending:
-                        source, future = pending.popleft()
-                        yield source, future.result()[0]
-            except BaseException:
-                for _, f in pending:
-                    f.cancel()
-                raise
-    finally:
-        stop.set()
-        reader.join()
 
 
 def _put(q: queue.Queue[Frame | BaseException | None], item: BaseException | None, stop: threading.Event) -> None:
@@ -213,19 +217,33 @@ def _put(q: queue.Queue[Frame | BaseException | None], item: BaseException | Non
             continue
 
 
-def faces_in(performance: Performance, frame: Frame) -> list[Roi]:
+def faces_in(performance: Performance, index: int) -> list[Roi]:
     """Where faces are in a frame, for the visible label to keep clear of."""
-    shown = [t for t in performance.tracks if t.shown_at(frame.index) > 0]
-    boxes = [t.sample(frame.index).points_px[:, :2] for t in shown]
+    shown = [t for t in performance.tracks if t.shown_at(index) > 0]
+    boxes = [t.sample(index).points_px[:, :2] for t in shown]
     return [Roi(*(int(v) for v in (*b.min(0), *b.max(0)))) for b in boxes]
 
 
-def _sample_frames(casts: list[PreparedCast], frames: FrameRange, count: int) -> set[int]:
-    track = casts[0].plan.track
-    shown = [i for i in frames if track.shown_at(i) > 0.5]
-    if not shown or count == 0:
-        return set()
-    return {shown[int(k)] for k in np.linspace(0, len(shown) - 1, min(count, len(shown))).round()}
+class _Sampler:
+    """Pictures for the report, evenly spread over the frames in which the main face is shown."""
+
+    def __init__(self, casts: list[PreparedCast], frames: FrameRange, count: int) -> None:
+        self._casts = casts
+        track = casts[0].plan.track
+        shown = [i for i in frames if track.shown_at(i) > 0.5] if count else []
+        self._wanted = {shown[int(k)] for k in np.linspace(0, len(shown) - 1, min(count, len(shown))).round()}
+        self._taken: dict[int, Sample] = {}
+
+    def take(self, source: Frame, result: Frame) -> None:
+        if result.index in self._wanted:
+            self._taken[result.index] = _sample(self._casts[0], source, result)
+
+    def all(self, plate: Footage) -> tuple[Sample, ...]:
+        """All of them; frames that others rendered, or an earlier run, are rendered again for it: the same picture."""
+        for index in sorted(self._wanted - set(self._taken)):
+            source = plate.frame(index)
+            self.take(source, render_frame(self._casts, source)[0])
+        return tuple(self._taken[i] for i in sorted(self._taken))
 
 
 def _sample(cast: PreparedCast, source: Frame, result: Frame) -> Sample:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import threading
 from collections import OrderedDict
@@ -162,7 +164,9 @@ def load_performance(path: Path) -> Performance:
     except BaseException:
         reader.close()
         raise
-    return Performance(shot, tracks, facts["settings"], facts["weights"], kept)
+    stated = [json.dumps(facts, sort_keys=True), *(f"{n}:{m.sha256}" for n, m in sorted(reader.manifest.members.items()))]
+    digest = hashlib.sha256("\n".join(stated).encode()).hexdigest()
+    return Performance(shot, tracks, facts["settings"], facts["weights"], kept, digest, str(path))
 
 
 def _track(reader: AssetReader, store: PerfStore, facts: Any, path: Path) -> FaceTrack:

@@ -1,0 +1,138 @@
+"""One machine of a cluster: plate, performance and personas opened once, runs of segments rendered on all of its cores.
+
+Nothing here knows how the machine is reached; `cluster` makes one of these on every node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from digidouble.deliver.segments import SegmentPlan
+from digidouble.errors import FarmError
+from digidouble.farm.local import Crew, prepare_shot, write_segment
+from digidouble.farm.segments import job_facts
+from digidouble.farm.settings import RenderSettings
+from digidouble.footage import Footage, FootageSettings, open_footage
+from digidouble.performance import load_performance
+from digidouble.schema.clock import StageClock
+from digidouble.schema.persona import Persona
+from digidouble.schema.time import FrameRange
+
+Bytes = UInt8[np.ndarray, "n"]  # arrays, because an object store hands them on without copying
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a machine is told: small, sent with every node, not with every task.
+
+    Attributes:
+        facts: `segments.job_facts` of the one who asks; a machine that would render other bits refuses.
+        footage: how the plate was opened.
+    """
+
+    plan: SegmentPlan
+    settings: RenderSettings
+    facts: dict[str, Any]
+    footage: FootageSettings
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A finished segment on its way home. `files`: name -> content, one file named "" for a movie's packets."""
+
+    segment: FrameRange
+    files: dict[str, bytes]
+
+
+def packed(path: Path) -> Bytes:
+    """A performance as one array of bytes, also when it is a folder. Raises FarmError: it cannot be read."""
+    try:
+        if not path.is_dir():
+            return np.fromfile(path, np.uint8)
+        buffer = BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for file in sorted(path.rglob("*")):
+                if file.is_file():
+                    archive.write(file, file.relative_to(path).as_posix())
+        return np.frombuffer(buffer.getvalue(), np.uint8)
+    except OSError as e:
+        raise FarmError(f"{path}: cannot be read to send it to the workers ({e.strerror or e})") from e
+
+
+class Node:
+    """The assets of a job on one machine. `threads`: frames in work at a time."""
+
+    def __init__(self, job: Job, performance: Bytes, casting: Mapping[str, Persona], threads: int) -> None:
+        self._job, self._performance, self._casting, self._threads = job, performance, dict(casting), threads
+        self._folder = Path(tempfile.mkdtemp(prefix="digidouble-node-"))
+        self._crew: Crew | None = None
+
+    def has_plate(self) -> bool:
+        """Whether the plate lies under its path on this machine, too: a shared disk, or the machine that asks."""
+        shot = self._job.plan.shot
+        if shot.kind == "sequence":
+            return Path(shot.path).parent.is_dir()
+        try:
+            with Path(shot.path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest() == shot.sha256
+        except OSError:
+            return False
+
+    def open(self, plate: Bytes | None) -> None:
+        """Get ready. `plate`: the file's content where the machine does not have it.
+
+        Raises:
+            FarmError: this machine would not render the same bits as the one that asks (other versions, another plate).
+        """
+        path = Path(self._job.plan.shot.path)
+        if plate is not None:
+            path = self._folder / f"plate{path.suffix}"
+            plate.tofile(path)
+        perf = self._folder / "plate.perf"
+        np.asarray(self._performance).tofile(perf)
+        performance = load_performance(perf)
+        footage: Footage = open_footage(path, self._job.footage)
+        casts = prepare_shot(performance, self._casting, self._job.settings)
+        facts = job_facts(performance, casts, self._job.settings.look, self._job.plan) or {}
+        if footage.shot.sha256 != self._job.plan.shot.sha256 or facts != self._job.facts:
+            other = ", ".join(k for k, v in self._job.facts.items() if facts.get(k) != v) or "plate"
+            raise FarmError(
+                f"a worker would not render the same bits: {other} differ there; install the same versions on every node"
+            )
+        cv2.setNumThreads(1)
+        self._crew = Crew(footage, casts, self._threads, StageClock())
+
+    def render(self, run: list[FrameRange]) -> tuple[list[Rendered], dict[str, float]]:
+        """Segments that follow each other, and the seconds each stage took. Raises FarmError before `open`."""
+        if self._crew is None:
+            raise FarmError("a worker was given work before its assets")
+        plan, out = self._job.plan, []
+        self._crew.clock = StageClock()
+        rendered = self._crew.rendered(FrameRange(run[0].start, run[-1].end_exclusive))
+        try:
+            for segment in run:
+                path = self._folder / f"{segment.start:09d}.segment"
+                for _ in write_segment(plan, path, segment, rendered, self._crew.clock):
+                    pass
+                files = [path] if plan.is_movie else [path / n for n in plan.names(segment)]
+                out.append(Rendered(segment, {"" if plan.is_movie else f.name: f.read_bytes() for f in files}))
+                path.unlink() if plan.is_movie else shutil.rmtree(path)
+        finally:
+            rendered.close()
+        return out, dict(self._crew.clock.seconds)
+
+    def close(self) -> None:
+        """Remove what was put on this machine's disk."""
+        shutil.rmtree(self._folder, ignore_errors=True)
