@@ -115,6 +115,7 @@ class _Packets:
 
     def __init__(self, plan: SegmentPlan, path: Path) -> None:
         import av
+        from av.codec.context import Flags
 
         self._out, self._rate, self._count = plan.out, plan.shot.rate, 0
         self._encoding = plan_encoding(plan.out.suffix.lower(), plan.shot, plan.settings)
@@ -124,7 +125,7 @@ class _Packets:
             context.options = dict(self._encoding.options)
             context.framerate, context.time_base = plan.shot.rate.fps, 1 / plan.shot.rate.fps
             configured(context, self._encoding, plan.shot, plan.settings.threads)
-            context.flags |= av.codec.context.Flags.global_header  # as every container here asks of its encoder
+            context.flags |= Flags.global_header  # as every container here asks of its encoder
             context.open()
             self._context = context
             self._file: BinaryIO = path.open("wb")

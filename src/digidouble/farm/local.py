@@ -208,7 +208,7 @@ class Crew:
             _put(decoded, e, stop)
 
 
-def _put(q: queue.Queue[Frame | BaseException | None], item: BaseException | None, stop: threading.Event) -> None:
+def _put(q: queue.Queue[Frame | BaseException | None], item: Frame | BaseException | None, stop: threading.Event) -> None:
     while not stop.is_set():
         try:
             q.put(item, timeout=0.1)
