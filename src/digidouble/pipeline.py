@@ -15,7 +15,7 @@ import numpy as np
 from digidouble.composite import composite, hold_out
 from digidouble.errors import CastingError
 from digidouble.refine import add_grain, match_sharpness, motion_blur
-from digidouble.render import LookSettings, PreparedCast, draw, layer_roi, place, plan_cast
+from digidouble.render import LookSettings, PreparedCast, details, draw, layer_roi, place, plan_cast, ranks
 from digidouble.schema.clock import StageClock
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Frame
@@ -48,7 +48,10 @@ def prepare(
                     f"track {t.track_id} is cast twice ({chosen[t.track_id].name} and {persona.name}); give each track one persona."
                 )
             chosen[t.track_id] = persona
-    return [PreparedCast(plan_cast(performance.track(str(i)), p), look) for i, p in sorted(chosen.items())]
+    tracks = [performance.track(str(i)) for i in sorted(chosen)]
+    bought = zip(tracks, details(tracks), ranks(tracks), strict=True)
+    plans = [plan_cast(t, chosen[t.track_id], detail, rank) for t, detail, rank in bought]
+    return [PreparedCast(plan, look) for plan in plans]
 
 
 def render_frame(casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None) -> tuple[Frame, list[Layer]]:

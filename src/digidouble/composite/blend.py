@@ -65,17 +65,15 @@ def guided(
 def composite(frame: Frame, layers: list[Layer], plate_linear: dict[int, Float32[np.ndarray, "h w 3"]]) -> Frame:
     """Blend layers, farthest first. `plate_linear`: the plate in each layer's region, by track id (already converted)."""
     out = frame
-    for n, layer in enumerate(
-        sorted(
-            layers,
-            key=lambda k: (
-                -float(np.median(k.depth_px[np.isfinite(k.depth_px)])) if np.isfinite(k.depth_px).any() else 0.0
-            ),
-        )
-    ):
+    for n, layer in enumerate(sorted(layers, key=lambda k: (k.rank, -_depth(k)))):
         alpha = np.where(layer.alpha >= SMALLEST_ALPHA, layer.alpha, 0).astype(np.float32)
         if not alpha.any():
             continue
         under = plate_linear[layer.track_id] if n == 0 else linear_from_frame(out, layer.roi)
         out = frame_with(out, layer.roi, under + alpha[..., None] * (layer.rgb - under), alpha)
     return out
+
+
+def _depth(layer: Layer) -> float:
+    known = layer.depth_px[np.isfinite(layer.depth_px)]
+    return float(np.median(known)) if len(known) else 0.0

@@ -93,7 +93,7 @@ def render_shot(
         stages=dict(clock.seconds),
         samples=samples,
         tracks=tuple(c.plan.track.track_id for c in casts),
-        curves=_curves(casts[0], frames),
+        curves=_curves(casts[0], frames) | _attention(casts, frames),
         continued=continued,
         notes=(
             *store.notes,
@@ -208,7 +208,9 @@ class Crew:
             _put(decoded, e, stop)
 
 
-def _put(q: queue.Queue[Frame | BaseException | None], item: Frame | BaseException | None, stop: threading.Event) -> None:
+def _put(
+    q: queue.Queue[Frame | BaseException | None], item: Frame | BaseException | None, stop: threading.Event
+) -> None:
     while not stop.is_set():
         try:
             q.put(item, timeout=0.1)
@@ -281,3 +283,12 @@ def _curves(cast: PreparedCast, frames: FrameRange) -> dict[str, tuple[list[int]
         "key": cast.plan.key_a[rows].astype(float).tolist(),
     }
     return {k: (shown, v) for k, v in series.items()}
+
+
+def _attention(casts: list[PreparedCast], frames: FrameRange) -> dict[str, tuple[list[int], list[float]]]:
+    """Every cast track's share of attention, frame by frame."""
+    out = {}
+    for track in (c.plan.track for c in casts):
+        shown = [i for i in frames if track.shown_at(i) > 0]
+        out[f"attention of track {track.track_id}"] = shown, [track.attention_at(i) for i in shown]
+    return out

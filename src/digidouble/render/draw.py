@@ -48,7 +48,8 @@ class PreparedCast:
         self.lobe = plate_lobe(plan.track, lambda row: self.keys[int(plan.key_a[row])].grid)
 
     def _size(self) -> int:
-        """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile)."""
+        """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile), coarser
+        where the track has less than full detail."""
         model = face_model()
         e = model.triangles
         uv_length = np.linalg.norm(model.uv[e[:, 0]] - model.uv[e[:, 1]], axis=1)
@@ -56,7 +57,7 @@ class PreparedCast:
         cm_per_uv = float(np.median(cm_length / np.maximum(uv_length, 1e-6)))
         shown = self.plan.track.px_per_cm[self.plan.track.presence > 0]
         px_per_cm = float(np.quantile(shown, 0.9)) if len(shown) else float(self.plan.track.px_per_cm.max())
-        return int(np.clip(cm_per_uv * px_per_cm / 0.8, 64, 4096))
+        return int(np.clip(cm_per_uv * px_per_cm / 0.8 * self.plan.detail, 64, 4096))
 
     def _prepared(self, persona: Persona, key: int, size: int, plate: Float[np.ndarray, "4"] | None) -> PreparedKey:
         atlas = _resized(persona.keys[key].albedo, size)
@@ -146,7 +147,8 @@ def draw(
         alpha,
     )
     contour = soft_contour(triangle, float(np.ptp(points_px[:, 0])))
-    return Layer(track.track_id, roi, rgb, alpha * contour, depth, triangle, bary)
+    rank = 0 if plan.rank is None else int(plan.rank[row])
+    return Layer(track.track_id, roi, rgb, alpha * contour, depth, triangle, bary, rank)
 
 
 def soft_contour(triangle: Int32[np.ndarray, "h w"], face_px: float) -> Float32[np.ndarray, "h w"]:
