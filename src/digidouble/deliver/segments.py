@@ -11,13 +11,13 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from digidouble.deliver.images import IMAGE_SUFFIXES, ImageSink, SequenceName
 from digidouble.deliver.labels import Labels
-from digidouble.deliver.movie import configured, converted, plan_encoding
+from digidouble.deliver.movie import choose_codec, configured, converted, plan_encoding
 from digidouble.deliver.packets import Encoded, write_header, write_packet
 from digidouble.deliver.partial import output_errors
 from digidouble.deliver.samples import encoded_if_linear, video_frame
@@ -67,7 +67,16 @@ class SegmentPlan:
 def plan_segments(
     out: Path, shot: Shot, settings: DeliverySettings, frames: FrameRange, keep_clear: Sequence[Roi] = ()
 ) -> SegmentPlan:
-    """Decide what the segments share. `keep_clear`: faces in the first frame, for the visible label to stay off."""
+    """Decide what the segments share. `keep_clear`: faces in the first frame, for the visible label to stay off.
+
+    H.264 and H.265 are encoded on one thread: with two, x264 gave other bits once in sixty times, and segments must be the same
+    whoever renders them, whenever.
+    """
+    if out.suffix.lower() not in IMAGE_SUFFIXES and choose_codec(out.suffix.lower(), shot, settings) in (
+        "h264",
+        "h265",
+    ):
+        settings = replace(settings, threads=1)
     label = (
         choose_corner(shot.size_wh, VisibleLabel(settings.label_corner), keep_clear) if settings.visible_label else None
     )

@@ -84,7 +84,7 @@ def render_shot(
             _render_missing(store, crew, sampler, moved or (lambda done: None))
         samples = sampler.all(plate)
         clock.start()
-        delivered = _joined(store, delivery)
+        delivered = _joined(store)
         clock.lap("encode")
     return RenderResult(
         delivered=delivered,
@@ -102,11 +102,11 @@ def render_shot(
     )
 
 
-def _joined(store: SegmentStore, delivery: DeliverySettings) -> DeliveredFiles:
+def _joined(store: SegmentStore) -> DeliveredFiles:
     """The delivery, from its segments, without encoding a picture again."""
     plan = store.plan
     partial = store.folder / f"joined{plan.out.suffix}"
-    with open_writer(plan.out, plan.shot, delivery, partial) as writer:
+    with open_writer(plan.out, plan.shot, plan.settings, partial) as writer:
         for segment in store.segments:
             writer.adopt(store.path(segment), segment)
         return writer.close()

@@ -1,0 +1,114 @@
+"""Ray: the same bits as on this machine, a lost worker costs nothing, and what is missing is said."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+from test_segments import PART, UNMARKED, files, render, segments_folder, short_segments  # noqa: F401
+
+from digidouble.errors import FarmError, SettingsError
+from digidouble.farm import RenderSettings, cluster, render_shot
+from digidouble.farm.node import Job, Node, packed
+from digidouble.farm.segments import SegmentStore, job_facts
+from digidouble.farm.settings import RAY
+from digidouble.performance import load_performance
+from digidouble.persona import load_persona
+
+
+def test_addresses():
+    assert RenderSettings(workers="ray://10.0.0.1:10001").workers == "ray://10.0.0.1:10001"
+    for bad in ("ray", "http://x", "ray://", "ray://a b", "2"):
+        with pytest.raises(SettingsError, match="workers"):
+            RenderSettings(workers=bad)
+    assert RAY.fullmatch("ray://local")
+
+
+def test_without_ray_the_error_says_what_to_install(files, tmp_path, monkeypatch):  # noqa: F811
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(FarmError, match=r"pip install 'digidouble\[farm\]'"):
+        render(files, tmp_path / "a.mp4", RenderSettings(workers="ray://local"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_cannot_be_sent(talk, talk_perf, persona_b, tmp_path):
+    with pytest.raises(FarmError, match="files"):
+        render_shot(
+            talk.footage(),
+            load_performance(talk_perf),
+            {"main": persona_b},
+            tmp_path / "a.mp4",
+            RenderSettings(workers="ray://local"),
+            UNMARKED,
+        )
+
+
+def test_a_node_renders_what_this_machine_renders_and_refuses_other_versions(files, tmp_path, monkeypatch):  # noqa: F811
+    plate, perf, persona = files
+    seen = {}
+    monkeypatch.setattr(
+        cluster,
+        "render_on_cluster",
+        lambda store, plate, *a: seen.update(store=store, plate=plate) or (_ for _ in ()).throw(KeyError),
+    )
+    with pytest.raises(KeyError):
+        render(files, tmp_path / "a.mp4", RenderSettings(workers="ray://local"))
+    store: SegmentStore = seen["store"]
+    job = Job(store.plan, RenderSettings(workers=2), store.facts, seen["plate"].settings)
+    for shipped in (False, True):
+        node = Node(job, packed(perf), {"main": load_persona(persona)}, 2)
+        assert node.has_plate()
+        node.open(packed(plate) if shipped else None)
+        rendered, seconds = node.render(store.segments[1:])
+        assert [r.segment for r in rendered] == store.segments[1:] and seconds["draw"] > 0
+        again = SegmentStore(replace(store.plan, out=tmp_path / "b.mp4"), store.facts)
+        for r in rendered:
+            again.accept(r.segment, r.files)
+        again.close(finished=False)
+        node.close()
+    assert render(files, tmp_path / "b.mp4").continued == 28  # what the node rendered is believed and taken over
+    render(files, tmp_path / "c.mp4")
+    assert (tmp_path / "b.mp4").read_bytes() == (tmp_path / "c.mp4").read_bytes()
+    other = Node(
+        replace(job, facts=store.facts | {"versions": {"numpy": "0"}}), packed(perf), {"main": load_persona(persona)}, 1
+    )
+    with pytest.raises(FarmError, match="versions differ"):
+        other.open(None)
+    other.close()
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bits_even_when_a_worker_is_killed(files, tmp_path, monkeypatch):  # noqa: F811
+    ray = pytest.importorskip("ray")
+    render(files, tmp_path / "here.mp4")
+    killed = []
+
+    def kill(done: int, total: int) -> None:
+        if killed:
+            return
+        from ray.util.state import list_actors
+
+        for actor in list_actors(filters=[("state", "=", "ALIVE")]):
+            os.kill(actor.pid, signal.SIGKILL)
+            killed.append(actor.pid)
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=True,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": {"DIGIDOUBLE_TEST": "1"}},
+    )
+    try:
+        made = render(files, tmp_path / "ray.mp4", RenderSettings(workers="ray://local"), progress=kill)
+    finally:
+        ray.shutdown()
+    assert made.frames == 44 and PART == 16
+    assert (tmp_path / "ray.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
+    assert not segments_folder(tmp_path / "ray.mp4").exists() and job_facts is not None
