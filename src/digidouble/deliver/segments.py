@@ -69,8 +69,7 @@ def plan_segments(
 ) -> SegmentPlan:
     """Decide what the segments share. `keep_clear`: faces in the first frame, for the visible label to stay off.
 
-    H.264 and H.265 are encoded on one thread: with two, x264 gave other bits once in sixty times, and segments must be the same
-    whoever renders them, whenever.
+    H.264 and H.265 are encoded on one thread, so that no thread's timing can decide about bits.
     """
     if out.suffix.lower() not in IMAGE_SUFFIXES and choose_codec(out.suffix.lower(), shot, settings) in (
         "h264",

@@ -6,6 +6,7 @@ Nothing here knows how the machine is reached; `cluster` makes one of these on e
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 import zipfile
@@ -78,6 +79,10 @@ class Node:
         self._job, self._performance, self._casting, self._threads = job, performance, dict(casting), threads
         self._folder = Path(tempfile.mkdtemp(prefix="digidouble-node-"))
         self._crew: Crew | None = None
+
+    def pid(self) -> int:
+        """The process this runs in."""
+        return os.getpid()
 
     def has_plate(self) -> bool:
         """Whether the plate lies under its path on this machine, too: a shared disk, or the machine that asks."""
