@@ -125,7 +125,12 @@ def test_speech_is_movement_not_an_open_mouth():
     still = track(1)
     gaping = still.actions.copy()
     gaping[:, 0] += 0.8
-    assert speech(replace(still, actions=gaping), 25.0).max() < 0.4 < 0.9 < speech(track(1, talks=True), 25.0)[20:-20].min()
+    assert (
+        speech(replace(still, actions=gaping), 25.0).max()
+        < 0.4
+        < 0.9
+        < speech(track(1, talks=True), 25.0)[20:-20].min()
+    )
 
 
 def test_detail_follows_attention_and_a_single_cast_has_all_of_it():
