@@ -18,6 +18,7 @@
     │   ├── OlderSchema                   a performance that lacks what this version needs
     │   └── UnsafeAsset                   path escape, decompression bomb, link
     ├── WeightsError (RuntimeError)       a model file is missing, damaged, or may not be fetched (--offline)
+    ├── FarmError (RuntimeError)          workers were lost, or the cluster that was asked for is not there
     ├── CastingError (ValueError)         a cast names a track or persona that is not there
     ├── SettingsError (ValueError)        an option's value is outside what it can be
     └── CampaignError (ValueError)        a campaign file or table of viewers is not what it should be; names line and column
@@ -98,6 +99,10 @@ class UnsafeAsset(AssetError):
 
 class WeightsError(DigidoubleError, RuntimeError):
     """A model file is missing or damaged, or fetching it is not allowed."""
+
+
+class FarmError(DigidoubleError, RuntimeError):
+    """Workers were lost too often, or the cluster asked for cannot be used."""
 
 
 class CastingError(DigidoubleError, ValueError):

@@ -106,6 +106,8 @@ def _cli_type(name: str, hint: Any) -> tuple[Any, dict[str, Any]]:
     inner = next(a for a in get_args(hint) if a is not NoneType) if optional else hint
     if name == "purpose":
         return hint, {"parser": _one_of(SCOPES, "purpose"), "metavar": "|".join(SCOPES)}
+    if name == "workers":
+        return str, {"parser": _workers, "metavar": "N|ray://HOST:PORT|ray://local"}
     if name == "quality":
         return str, {"parser": _one_of(get_args(Quality), "quality"), "metavar": "|".join(get_args(Quality))}
     if inner is FrameRange:
@@ -138,3 +140,10 @@ def _one_of(words: tuple[str, ...], what: str) -> Callable[[Any], Any]:
         return text
 
     return _saying_why(parse)
+
+
+def _count_or_address(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+_workers = _saying_why(_count_or_address)

@@ -22,7 +22,8 @@ from digidouble.deliver.overlay import DrawnOverlay, TextOverlay, draw_overlay
 from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
 from digidouble.deliver.writer import Writer, open_writer
 from digidouble.errors import ContentRefused, DigidoubleError, NoFace
-from digidouble.farm.local import GATE_SIDE, default_gate, faces_in, frames_to_look_at, look_at_plate
+from digidouble.farm.gate import GATE_SIDE, default_gate, frames_to_look_at, look_at_plate
+from digidouble.farm.local import faces_in
 from digidouble.footage import Footage
 from digidouble.perception.content import ContentGate
 from digidouble.pipeline import render_frame

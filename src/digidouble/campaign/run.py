@@ -19,7 +19,7 @@ from digidouble.campaign.spec import PURPOSE, read_campaign
 from digidouble.campaign.store import Made, Store, opened_store
 from digidouble.errors import AssetError, DigidoubleError, SettingsError
 from digidouble.farm import RenderSettings, prepare_shot
-from digidouble.farm.local import default_gate
+from digidouble.farm.gate import default_gate
 from digidouble.footage import Footage, open_footage
 from digidouble.perception.content import ContentGate
 from digidouble.performance import PerformSettings, analyse, load_performance
