@@ -332,3 +332,80 @@ def test_a_changed_clock_changes_nothing(files, tmp_path):
     for file in folder.iterdir():
         os.utime(file, (time.time() + 10**6, time.time() + 10**6))
     assert render(files, out).continued == 32
+
+
+def rendered_with_passes(files, folder: Path, progress=None, workers: int = 1):
+    folder.mkdir(exist_ok=True)
+    settings = RenderSettings(workers=workers, passes=folder / "passes")
+    return render(files, folder / "a.mkv", settings, progress=progress)
+
+
+def test_passes_and_sidecars_are_the_same_after_an_interruption_and_wait_on_their_own_disk(files, tmp_path):
+    whole = rendered_with_passes(files, tmp_path / "whole")
+    with pytest.raises(Stop):
+        rendered_with_passes(files, tmp_path / "cut", stop_at(40))
+    waiting = tmp_path / "cut" / "passes" / "a.mkv.segments"
+    assert sorted(p.name for p in waiting.iterdir()) == ["000000000.passes", "000000016.passes", "lock"]
+    assert [p.name for p in (tmp_path / "cut" / "passes").iterdir()] == [waiting.name]
+    made = rendered_with_passes(files, tmp_path / "cut", workers=3)
+    assert made.continued == 32 and made.passes and whole.passes
+    names = sorted(p.name for p in (tmp_path / "whole" / "passes").iterdir())
+    assert names == sorted(p.name for p in (tmp_path / "cut" / "passes").iterdir())
+    assert len(names) == 2 * FRAMES + 2  # an EXR and a sidecar a frame, the script, the log
+    for name in names:
+        a, b = ((tmp_path / f / "passes" / name).read_bytes() for f in ("whole", "cut"))
+        if name.endswith((".exr", ".json")) and "delivery" not in name:
+            assert a == b, name
+
+
+def test_a_pass_that_was_harmed_is_rendered_again(files, tmp_path):
+    with pytest.raises(Stop):
+        rendered_with_passes(files, tmp_path / "cut", stop_at(40))
+    harmed = next((tmp_path / "cut" / "passes").rglob("a.0020.exr"))
+    harmed.write_bytes(harmed.read_bytes()[:-9])
+    assert rendered_with_passes(files, tmp_path / "cut").continued == 16
+
+
+def test_nothing_refused_stays_and_no_other_frame_is_believed(files, tmp_path):
+    """The gate sees its frames whoever rendered them: what it refuses is refused in a continued run, too, and is not kept."""
+    from digidouble.errors import ContentRefused
+    from digidouble.perception.content import ContentGate
+
+    class Refuses(ContentGate):
+        def look(self, where, frame, rgb8):
+            if where == "result" and frame == 0:
+                raise ContentRefused("frame 0")
+            return super().look(where, frame, rgb8)
+
+    out = tmp_path / "a.mp4"
+    stopped(files, out)
+    plate, perf, persona = files
+    with open_footage(plate) as footage, pytest.raises(ContentRefused):
+        casting = {"main": load_persona(persona)}
+        render_shot(footage, load_performance(perf), casting, out, RenderSettings(), UNMARKED, gate=Refuses())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_matte_is_in_the_alpha_of_every_segment_and_the_join_is_signed_once(files, tmp_path):
+    from digidouble.deliver.provenance import read_manifest
+
+    out = tmp_path / "a.mov"
+    made = render(files, out, delivery=replace(UNMARKED, codec="prores4444"))
+    manifest = read_manifest(out)
+    assert manifest is not None and manifest["validation_state"] in ("Valid", "Trusted")
+    assert "C2PA in the file" in made.delivered.provenance
+    with av.open(str(out)) as movie:
+        alphas = [np.frombuffer(f.planes[3], np.uint16) / 4095 for f in movie.decode(video=0)]
+    assert len(alphas) == FRAMES and all(a.max() > 0.9 and a.min() == 0 for a in alphas)
+
+
+def test_a_continued_run_hides_the_same_number(files, tmp_path):
+    """The number follows from plate and settings; it is in the plan of every segment."""
+    render(files, tmp_path / "whole.mkv")
+    stopped(files, tmp_path / "cut.mkv")
+    numbers = []
+    for name in ("whole", "cut"):
+        made = render(files, tmp_path / f"{name}.mkv")
+        assert made.delivered.labels.aigc is not None
+        numbers.append(made.delivered.labels.aigc.produce_id)
+    assert numbers[0] == numbers[1] and same(tmp_path / "whole.mkv", tmp_path / "cut.mkv")
