@@ -13,7 +13,7 @@ import pytest
 from test_segments import UNMARKED, files, render, same, segments_folder, short_segments  # noqa: F401
 
 from digidouble.errors import FarmError, SettingsError
-from digidouble.farm import RenderSettings, cluster, render_shot
+from digidouble.farm import RenderSettings, cluster, pool, render_shot
 from digidouble.farm.node import Job, Node, packed
 from digidouble.farm.segments import Place, SegmentStore
 from digidouble.farm.settings import RAY
@@ -102,7 +102,7 @@ def test_ray_gives_the_same_bits_even_when_a_worker_is_killed(files, tmp_path, m
     monkeypatch.setattr("digidouble.farm.segments.SEGMENT_FRAMES", 48)  # as it is in the workers' own processes
     render(files, tmp_path / "here.mp4")
     killed = []
-    start = cluster._Cluster.start
+    start = pool.Pool.start
 
     def start_and_kill(self, meanwhile) -> None:
         start(self, meanwhile)
@@ -110,7 +110,7 @@ def test_ray_gives_the_same_bits_even_when_a_worker_is_killed(files, tmp_path, m
         os.kill(pid, signal.SIGKILL)
         killed.append(pid)
 
-    monkeypatch.setattr(cluster._Cluster, "start", start_and_kill)
+    monkeypatch.setattr(pool.Pool, "start", start_and_kill)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
     try:
