@@ -30,6 +30,7 @@ from digidouble.performance import load_performance
 from digidouble.pipeline import prepare
 from digidouble.schema.clock import StageClock
 from digidouble.schema.persona import Persona
+from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange
 
 Bytes = UInt8[np.ndarray, "n"]  # arrays, because an object store hands them on without copying
@@ -66,6 +67,17 @@ def packed(path: Path) -> Bytes:
         raise FarmError(f"{path}: cannot be read to send it to the workers ({e.strerror or e})") from e
 
 
+def holds_plate(shot: Shot) -> bool:
+    """Whether a plate lies under its path on this machine."""
+    if shot.kind == "sequence":
+        return Path(shot.path).parent.is_dir()
+    try:
+        with Path(shot.path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == shot.sha256
+    except OSError:
+        return False
+
+
 class Node:
     """The assets of a job on one machine. `threads`: frames in work at a time."""
 
@@ -81,14 +93,7 @@ class Node:
 
     def has_plate(self) -> bool:
         """Whether the plate lies under its path on this machine, too: a shared disk, or the machine that asks."""
-        shot = self._job.plan.shot
-        if shot.kind == "sequence":
-            return Path(shot.path).parent.is_dir()
-        try:
-            with Path(shot.path).open("rb") as file:
-                return hashlib.file_digest(file, "sha256").hexdigest() == shot.sha256
-        except OSError:
-            return False
+        return holds_plate(self._job.plan.shot)
 
     def open(self, plate: Bytes | None) -> None:
         """Get ready. `plate`: the file's content where the machine does not have it.

@@ -75,8 +75,6 @@ def job_facts(
     )
     if not (shot.sha256 and performance.sha256 and all(personas.values())):
         return None
-    import av
-
     passes = place.passes
     facts = {
         "plate": [shot.sha256, str(shot.rate), shot.frame_count, list(shot.size_wh), shot.variable_rate],
@@ -88,11 +86,20 @@ def job_facts(
         "label": [str(plan.label), plan.label_frames],
         "frames": [plan.frames.start, plan.frames.end_exclusive, SEGMENT_FRAMES],
         "passes": [passes.form, passes.stem, [t.layer for t in passes.tracks], str(passes.label)] if passes else [],
+        **versions(),
+    }
+    return json.loads(json.dumps(facts))
+
+
+def versions() -> dict[str, Any]:
+    """What of this machine the bits of a frame depend on, as JSON values."""
+    import av
+
+    return {
         "versions": {n: _version(n) for n in ("digidouble", "numpy", "opencv-python-headless", "numba", "av")},
         "libraries": {name: list(v) for name, v in sorted(av.library_versions.items())},
         "machine": os.uname().machine if hasattr(os, "uname") else os.name,
     }
-    return json.loads(json.dumps(facts))
 
 
 def _digest(track: FaceTrack) -> str:
