@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -409,3 +410,48 @@ def test_a_continued_run_hides_the_same_number(files, tmp_path):
         assert made.delivered.labels.aigc is not None
         numbers.append(made.delivered.labels.aigc.produce_id)
     assert numbers[0] == numbers[1] and same(tmp_path / "whole.mkv", tmp_path / "cut.mkv")
+
+
+def test_a_full_disk_is_said_and_what_fits_is_continued_from(files, tmp_path, monkeypatch):
+    from digidouble.deliver import segments
+
+    written, write = [0], segments.write_packet
+
+    def full_after_a_while(file, packet):
+        written[0] += 1
+        if written[0] > 24:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(file, packet)
+
+    out = tmp_path / "a.mp4"
+    with monkeypatch.context() as m:
+        m.setattr(segments, "write_packet", full_after_a_while)
+        with pytest.raises(OutputError, match="the disk is full"):
+            render(files, out)
+    left = [p.name for p in segments_folder(out).iterdir()]
+    assert not out.exists() and sorted(left) == ["000000000.segment", "lock", "manifest.json"]
+    assert render(files, out).continued == 16
+    render(files, tmp_path / "b.mp4")
+    assert same(out, tmp_path / "b.mp4")
+
+
+def test_a_frame_that_does_not_decode_costs_no_other(files, tmp_path, monkeypatch):
+    from digidouble.errors import UnreadableMedia
+    from digidouble.footage.movie import MovieFootage
+
+    read = MovieFootage.frames
+
+    def broken(self, frame_range=None):  # in order; the gate reads its frames one by one
+        for frame in read(self, frame_range):
+            if frame.index == 35:
+                raise UnreadableMedia("frame 35 does not decode")
+            yield frame
+
+    out = tmp_path / "a.mp4"
+    with monkeypatch.context() as m:
+        m.setattr(MovieFootage, "frames", broken)
+        with pytest.raises(UnreadableMedia, match="frame 35"):
+            render(files, out)
+    assert not out.exists() and render(files, out).continued == 32
+    render(files, tmp_path / "b.mp4")
+    assert same(out, tmp_path / "b.mp4")
