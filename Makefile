@@ -1,5 +1,6 @@
 # make demo    doubles of public-domain portraits, in demo/
 # make test    the tests, with coverage
+# make fuzz    10,000 damaged files, read or refused (about ten minutes)
 # make lint    style, types, import direction
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CODE := src tests training
 
-.PHONY: demo test lint format install constraints clean
+.PHONY: demo test fuzz lint format install constraints clean
 .DELETE_ON_ERROR:
 
 demo: $(STAMP)
@@ -15,6 +16,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz/fuzz.py 10000
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(CODE)

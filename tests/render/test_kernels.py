@@ -103,7 +103,7 @@ def test_shade_against_numpy():
     vertex[:, :2] = M.uv * s
     vertex[:, 6] = np.clip(rng.uniform(-1, 1, 478), 0, 1)
     vertex[:, 7:9] = points[:, :2] + 0.3
-    iris = np.array([[*points[468, :2], 4.0], [*points[473, :2], 4.0]])
+    iris = np.array([[*points[468, :2], 4.0, 1.0], [*points[473, :2], 4.0, 0.4]])
     iris_gain = np.array([1.5, 0.7, 1.2])
     rgb, alpha = np.empty((h, w, 3), np.float32), np.empty((h, w), np.float32)
     hidden = rng.uniform(0, 1, (24, 24)).astype(np.float32)
@@ -162,7 +162,7 @@ def test_shade_against_numpy():
     for e in range(2):
         d = np.hypot(xs - iris[e, 0], ys - iris[e, 1]) / iris[e, 2]
         dark = np.clip((0.8 * 0.9 - opening @ [0.2126, 0.7152, 0.0722]) / (0.3 * 0.9), 0, 1)
-        m = dark * np.clip((1.1 - d) / 0.2, 0, 1) * np.clip((d - 0.2) / 0.2, 0, 1) * (d < 1.15)
+        m = iris[e, 3] * dark * np.clip((1.1 - d) / 0.2, 0, 1) * np.clip((d - 0.2) / 0.2, 0, 1) * (d < 1.15)
         opening = opening * (1 + m[:, None] * (iris_gain - 1))
     want = skin * (1 - inner) + opening * inner
     np.testing.assert_allclose(rgb[ys, xs], want, atol=2e-4)

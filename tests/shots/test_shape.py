@@ -14,6 +14,7 @@ from digidouble.perception.shape import (
     neutral_from,
     pose_and_shape,
     proportions_onto,
+    without_habit,
 )
 from digidouble.schema.mesh import face_model
 from digidouble.schema.pose import umeyama
@@ -114,3 +115,24 @@ def test_proportions_onto_takes_out_place_and_size():
     np.testing.assert_allclose(moved, proportions_onto(a, b), atol=1e-4)
     np.testing.assert_allclose(proportions_onto(b, b), b, atol=1e-5)
     assert np.abs(moved[:468].mean(0) - b[:468].mean(0)).max() < 1e-6
+
+
+@pytest.mark.parametrize(("least", "wanted"), [(0.7, 0.7), (0.0, 0.0)])
+def test_what_no_look_is_without_is_the_face(least, wanted):
+    """Brows that never come below a level have their rest there; brows that do come down to it rest at zero."""
+    n, neutral = 24, person(3).neutral_cm
+    raised = least + np.abs(np.sin(np.arange(n)))
+    names = ("inner_brow_raise_L", "inner_brow_raise_R", "outer_brow_raise_L", "outer_brow_raise_R")
+    take = still(person(3), n, (150, 90), scale=12.0, actions=dict.fromkeys(names, raised))
+    found = without_habit(neutral, np.stack([take.points_px(i) for i in range(n)]).astype(np.float32))
+    level = actions_of(found[None].astype(float), neutral.astype(float))[0]
+    brows = [action_index(k) for k in names]
+    assert np.abs(level[brows] - wanted).max() < 0.2, level[brows]
+    assert np.abs(np.delete(level, brows)).max() < 0.1
+
+
+def test_a_few_looks_tell_no_habit():
+    neutral = person(3).neutral_cm
+    take = still(person(3), 4, (150, 90), scale=12.0, actions={"inner_brow_raise_L": np.full(4, 0.8)})
+    found = without_habit(neutral, np.stack([take.points_px(i) for i in range(4)]).astype(np.float32))
+    np.testing.assert_array_equal(found, neutral)

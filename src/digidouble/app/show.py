@@ -110,13 +110,18 @@ class Show:
         """
         try:
             yield
-        except DigidoubleError as e:
+        except (DigidoubleError, OSError) as e:
+            said = str(e)
+            if not isinstance(e, DigidoubleError):
+                if e.filename is None:
+                    raise
+                said = f"{str(e.filename)[:300]}: {e.strerror}"  # a path that the system refuses to look at: name too long, no permission
             if self.debug:
                 self.err.print(Text("".join(traceback.format_exception(e)), style="dim"))
-            self.err.print(Text.assemble(("Error: ", "bold red"), (str(e), "red")))
+            self.err.print(Text.assemble(("Error: ", "bold red"), (said, "red")))
             if self.as_json:
                 self._json(
-                    {"ok": False, "error": {"kind": type(e).__name__, "message": str(e)}, "warnings": self.warnings}
+                    {"ok": False, "error": {"kind": type(e).__name__, "message": said}, "warnings": self.warnings}
                 )
             raise typer.Exit(1) from e
         except KeyboardInterrupt:

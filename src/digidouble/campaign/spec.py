@@ -137,7 +137,11 @@ def _named(item: Item) -> dict[str, Item]:
 
 def _file(item: Item, folder: Path) -> Path:
     path = folder / item.text(1000)
-    if not path.exists():
+    try:
+        there = path.exists()
+    except (OSError, ValueError):  # a name that no file system would take
+        there = False
+    if not there:
         raise item.error(f"{path}: there is no such file")
     return path
 

@@ -64,6 +64,9 @@ def _evidence_hash(path: Path, evidence: object) -> str:
     if not isinstance(evidence, str) or "/" in evidence or "\\" in evidence or len(evidence) > 255 or "\0" in evidence:
         return ""
     file = path.parent / evidence
-    if not file.is_file() or file.stat().st_size > MAX_EVIDENCE_BYTES:
+    try:
+        if not file.is_file() or file.stat().st_size > MAX_EVIDENCE_BYTES:
+            return ""
+    except OSError:  # words that no file system would take for a name
         return ""
     return hashlib.sha256(file.read_bytes()).hexdigest()

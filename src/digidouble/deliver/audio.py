@@ -25,9 +25,11 @@ class AudioCopy:
     def __init__(self, shot: Shot, frames: FrameRange | None, output: OutputContainer) -> None:
         import av
 
+        from digidouble.footage.movie import LOCAL_ONLY
+
         self.warnings: list[str] = []
         self._output = output
-        self._input = av.open(shot.path, metadata_errors="replace")
+        self._input = av.open(shot.path, options=LOCAL_ONLY, metadata_errors="replace")
         self._edit_lists = output.format.name in ("mp4", "mov")
         self._targets: dict[int, av.AudioStream] = {}
         for stream in self._input.streams.audio:
@@ -70,7 +72,7 @@ class AudioCopy:
         self._input.close()
 
     def _add(self, stream: av.AudioStream) -> None:
-        codec = stream.codec_context.name
+        codec = stream.codec_context.name if stream.codec_context is not None else "of an unknown kind"
         if codec not in self._output.supported_codecs:
             kind = self._output.format.name
             self.warnings.append(f"sound stream {stream.index} ({codec}) cannot be stored in {kind} and was left out")

@@ -39,8 +39,10 @@ def static_hdr(path: Path) -> StaticHdr:
     import av
     from av.error import FFmpegError
 
+    from digidouble.footage.movie import LOCAL_ONLY
+
     try:
-        with av.open(str(path), metadata_errors="replace") as movie:
+        with av.open(str(path), options=LOCAL_ONLY, metadata_errors="replace") as movie:
             frame = next(movie.decode(video=0), None)
             if frame is None:
                 return StaticHdr()

@@ -205,9 +205,15 @@ def _source_code(uri: str | None) -> str | None:
 
 def _read_movie(path: Path) -> Labels:
     import av
+    from av.error import FFmpegError
 
-    with av.open(str(path), metadata_errors="replace") as container:
-        tags = [dict(container.metadata), *(dict(stream.metadata) for stream in container.streams)]
+    from digidouble.footage.movie import LOCAL_ONLY
+
+    try:
+        with av.open(str(path), options=LOCAL_ONLY, metadata_errors="replace") as container:
+            tags = [dict(container.metadata), *(dict(stream.metadata) for stream in container.streams)]
+    except FFmpegError as error:  # some of them are no OSError but, say, a MemoryError
+        raise UnreadableMedia(f"{path}: the labels cannot be read ({error})") from error
     upper = [{key.upper(): value for key, value in tag.items()} for tag in tags]
     aigc = [value for tag in tags for key, value in tag.items() if "AIGC" in key.upper()]
     source = _source_code(next((tag["DIGITALSOURCETYPE"] for tag in upper if "DIGITALSOURCETYPE" in tag), None))
@@ -267,7 +273,11 @@ def _read_png(path: Path) -> Labels:
 def _read_pillow(path: Path) -> Labels:
     from PIL import Image
 
-    with Image.open(path) as image:
+    try:
+        opened = Image.open(path, formats=("JPEG", "TIFF", "WEBP"))
+    except Image.DecompressionBombError as error:  # of a class of its own
+        raise UnreadableMedia(f"{path}: larger than a picture may be ({error})") from error
+    with opened as image:
         packet = image.info.get("xmp", b"")
         if not packet and (tags := getattr(image, "tag_v2", None)) is not None:
             packet = tags.get(700, b"")

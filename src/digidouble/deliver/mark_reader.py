@@ -16,14 +16,14 @@ from jaxtyping import Float32, UInt8
 from digidouble.perception.detector import FaceDetector
 from digidouble.perception.mesh import FaceMesher, roi_from_detection, roi_from_mesh
 from digidouble.perception.uvgrid import uv_grid
-from digidouble.schema.mark import CELLS, MarkReading, against_surround, expected_z, read_cells
+from digidouble.schema.mark import CELLS, PLANE_OF_RGB, MarkReading, against_surround, expected_z, read_cells
 from digidouble.schema.mesh import camera_normals
 
-TEXELS_A_CELL = 4
+TEXELS_A_CELL = 6
 SMALLEST_FACE_PX = 40.0  # narrower faces hold fewer pixels than cells
 MOST_FACES = 8
 MIN_MESH_SCORE = 0.5
-NOISE = 0.7  # display codes: cells flatter than this say nothing
+NOISE = (0.3, 0.3, 0.7)  # display codes of each plane: cells flatter than this say nothing
 MOST_WHITE = 1.5  # contrasts: what one cell may say
 
 
@@ -35,7 +35,7 @@ class FaceMark:
     width_px: float
     frames: int
     reading: MarkReading
-    cells: Float32[np.ndarray, "c c"] = field(repr=False)
+    cells: Float32[np.ndarray, "p c c"] = field(repr=False)
 
     def expected_z(self, payload: int) -> float:
         """Evidence for one message, in standard deviations above chance."""
@@ -91,25 +91,37 @@ class MarkReader:
 
 def whitened_cells(
     rgb8: UInt8[np.ndarray, "h w 3"], points_px: Float32[np.ndarray, "478 3"]
-) -> Float32[np.ndarray, "c c"]:
-    """A face's display luma cell by cell, less its neighbourhood's, over its neighbourhood's contrast; 0 where it is not seen."""
+) -> Float32[np.ndarray, "p c c"]:
+    """A face's colour differences and luma cell by cell, less their neighbourhood's, over its contrast; 0 where it is not seen."""
     side = CELLS * TEXELS_A_CELL
     grid = uv_grid(side)
     at = grid.carried(np.ascontiguousarray(points_px[:, :2], dtype=np.float32))
-    luma = cv2.cvtColor(rgb8, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    low = np.maximum(np.floor(points_px[:, :2].min(0)).astype(int) - 8, 0)
+    high = np.ceil(points_px[:, :2].max(0)).astype(int) + 9
+    face = rgb8[low[1] : high[1], low[0] : high[0]].astype(np.float32)
+    if not face.size:
+        return np.zeros((len(PLANE_OF_RGB), CELLS, CELLS), np.float32)
+    at = at - low.astype(np.float32)
     shrink = float(np.ptp(points_px[:, 0])) / side
     if shrink > 1.5:  # do not alias
-        luma = cv2.GaussianBlur(luma, (0, 0), 0.4 * shrink)
-    texels = cv2.remap(luma, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    h, w = luma.shape
+        face = cv2.GaussianBlur(face, (0, 0), 0.4 * shrink)
+    texels = cv2.remap(face, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    h, w = face.shape[:2]
     facing = grid.carried(camera_normals(points_px)[:, 2:3].astype(np.float32))[..., 0]
     inside = (at[..., 0] > 1) & (at[..., 1] > 1) & (at[..., 0] < w - 2) & (at[..., 1] < h - 2)
     weight = (grid.covered & inside & (facing > 0.25)).astype(np.float32)
     share = cv2.resize(weight, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
-    cells = cv2.resize(texels * weight, (CELLS, CELLS), interpolation=cv2.INTER_AREA) / np.maximum(share, 1e-3)
+    mean = cv2.resize(texels * weight[..., None], (CELLS, CELLS), interpolation=cv2.INTER_AREA)
+    mean /= np.maximum(share, 1e-3)[..., None]
     seen = (share > 0.6).astype(np.float32)
-    flat, contrast = against_surround(cells.astype(np.float32), seen)
-    said = (
-        np.clip(flat, -MOST_WHITE * contrast, MOST_WHITE * contrast) / (contrast + NOISE) ** 2
-    )  # what stands in noise of this power
-    return (said * seen).astype(np.float32)
+    return np.stack(
+        [_said(mean @ np.array(of, np.float32), seen, noise) for of, noise in zip(PLANE_OF_RGB, NOISE, strict=True)]
+    )
+
+
+def _said(
+    values: Float32[np.ndarray, "c c"], seen: Float32[np.ndarray, "c c"], noise: float
+) -> Float32[np.ndarray, "c c"]:
+    """What each cell of a plane says for +1: its deviation, weighed as what stands in noise of its neighbourhood's power."""
+    flat, contrast = against_surround(values.astype(np.float32), seen)
+    return np.clip(flat, -MOST_WHITE * contrast, MOST_WHITE * contrast) / (contrast + noise) ** 2 * seen

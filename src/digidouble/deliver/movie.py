@@ -49,6 +49,7 @@ _CODECS_IN: dict[str, tuple[Codec, ...]] = {
     ".mov": ("h264", "h265", "prores422hq", "prores4444", "dnxhr", "dnxhr444"),
     ".mkv": ("h264", "h265", "prores422hq", "prores4444", "ffv1"),
 }
+DNXHR_LEAST_WH = 256, 120  # SMPTE ST 2019-1
 _ENCODERS = {
     "h264": "libx264",
     "h265": "libx265",
@@ -99,9 +100,14 @@ def plan_encoding(suffix: str, shot: Shot, settings: DeliverySettings) -> Encodi
     """Codec, pixel format, options and colour tags for a shot.
 
     Raises:
-        SettingsError: the codec does not go into that container.
+        SettingsError: the codec does not go into that container, or does not take pictures that small.
     """
     codec = choose_codec(suffix, shot, settings)
+    if _ENCODERS[codec] == "dnxhd" and (shot.size_wh[0] < DNXHR_LEAST_WH[0] or shot.size_wh[1] < DNXHR_LEAST_WH[1]):
+        w, h = shot.size_wh
+        raise SettingsError(
+            f"codec {codec}: the plate is {w}x{h}; DNxHR starts at {DNXHR_LEAST_WH[0]}x{DNXHR_LEAST_WH[1]}"
+        )
     layout = replace(shot.layout, kind="rgb", bits=16, is_float=False) if shot.layout.is_float else shot.layout
     pix_fmt = _pixel_format(codec, layout, shot.size_wh)
     warnings = []

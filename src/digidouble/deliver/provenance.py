@@ -30,7 +30,15 @@ EMBEDDED = {
 }  # fmt: skip
 DELIVERY_ASSERTION = "org.digidouble.delivery"
 MAX_SIDECAR_BYTES = 16 << 20
+_LOCAL = {
+    "remote_manifest_fetch": False,
+    "ocsp_fetch": False,
+}  # a stranger's file must not make us ask an address of its choice
 _NO_MANIFEST = ("ManifestNotFound", "no JUMBF data", "NotSupported")
+
+
+class RemoteManifest(ValueError):
+    """The file only names an address where its manifest is. It is not asked: who is verifying what is nobody's business."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +105,14 @@ def read_manifest(path: Path, sidecar: bytes | None = None, anchors: tuple[bytes
         anchors: root certificates (PEM) to trust besides this machine's development root.
 
     Raises:
-        OSError: the file cannot be opened. ValueError: it or its manifest cannot be parsed.
+        OSError: the file cannot be opened. ValueError: it or its manifest cannot be parsed. RemoteManifest: see there.
     """
     import c2pa
 
     trusted = [pem.decode("ascii", "ignore") for pem in (*anchors, development_root()) if pem]
     trust = {"trust": {"user_anchors": "\n".join(trusted)}} if trusted else {}
     try:
-        settings = c2pa.Settings.from_dict({**trust, "verify": {"verify_trust": True}})
+        settings = c2pa.Settings.from_dict({**trust, "verify": {"verify_trust": True, **_LOCAL}})
         with (
             path.open("rb") as stream,
             c2pa.Context(settings) as context,
@@ -114,6 +122,10 @@ def read_manifest(path: Path, sidecar: bytes | None = None, anchors: tuple[bytes
     except c2pa.C2paError as error:
         if any(word in f"{type(error).__name__} {error}" for word in _NO_MANIFEST):
             return None
+        if "must fetch remote" in str(error):
+            raise RemoteManifest(
+                f"the manifest is not in the file but at {str(error).rpartition(' ')[2][:200]}; lay it beside the file as {path.name}.c2pa"
+            ) from error
         raise ValueError(f"{path}: C2PA cannot parse it ({error})") from error
 
 
@@ -172,6 +184,7 @@ def _begun(origin: Origin, final: Path, parents: tuple[dict[str, Any], ...]) -> 
         "claim_generator_info": [agent], "title": final.name, "format": mime_of(final), "ingredients": [*parents, *parts],
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": actions}}, {"label": DELIVERY_ASSERTION, "data": binding}],
     }  # fmt: skip
-    builder = c2pa.Builder.from_json(json.dumps(definition))
+    context = c2pa.Context(c2pa.Settings.from_dict({"verify": _LOCAL}))
+    builder = c2pa.Builder.from_json(json.dumps(definition), context)
     builder.set_intent(c2pa.C2paBuilderIntent.EDIT)
     return builder

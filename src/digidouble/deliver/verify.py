@@ -23,9 +23,10 @@ from digidouble.deliver.images import SequenceName
 from digidouble.deliver.labels import IPTC_SOURCE_TYPES, Labels, read_labels
 from digidouble.deliver.log import log_path, read_log
 from digidouble.deliver.mark_reader import FaceMark, MarkReader
-from digidouble.deliver.provenance import DELIVERY_ASSERTION, MAX_SIDECAR_BYTES, read_manifest
+from digidouble.deliver.provenance import DELIVERY_ASSERTION, MAX_SIDECAR_BYTES, RemoteManifest, read_manifest
 from digidouble.deliver.signing import frames_path, sidecar_path
 from digidouble.errors import DigidoubleError, UnreadableMedia
+from digidouble.schema.frame import Frame, Roi
 from digidouble.schema.mark import EXPECTED_Z, payload_of
 
 State = Literal["intact", "missing", "altered", "unknown"]
@@ -222,7 +223,10 @@ def _log(case: _Case) -> Check:
 
 
 def _c2pa(case: _Case) -> Check:
-    store = case.store
+    try:
+        store = case.store
+    except RemoteManifest as error:
+        return Check("c2pa", "missing", str(error))
     if store is None:
         return Check("c2pa", "missing", "no C2PA manifest, neither in the file nor beside it")
     state, signer = store.get("validation_state"), case.manifest.get("signature_info", {})
@@ -342,12 +346,20 @@ def _face_facts(face: FaceMark, expected: dict[str, int]) -> dict[str, Any]:
 def _pictures(case: _Case) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Some frames, spread over the whole."""
     from digidouble.footage import open_footage
-    from digidouble.schema.colour import rgb8_from_frame
 
     with open_footage(case.out) as footage:
         count = footage.shot.frame_count
         for index in sorted({int(i) for i in np.linspace(0, count - 1, min(count, READ_FRAMES)).round()}):
-            yield rgb8_from_frame(footage.frame(index))
+            yield _as_marked(footage.frame(index))
+
+
+def _as_marked(frame: Frame) -> UInt8[np.ndarray, "h w 3"]:
+    """Light is looked at by the plain display curve: the tone curve of `rgb8_from_frame` would take a third of the mark away."""
+    from digidouble.schema.colour import display_rgb8, linear_from_frame, rgb8_from_frame
+
+    if not frame.layout.is_float:
+        return rgb8_from_frame(frame)
+    return display_rgb8(np.nan_to_num(linear_from_frame(frame, Roi(0, 0, *frame.size_wh))))
 
 
 def _persona(case: _Case, wanted: str | None) -> Check:

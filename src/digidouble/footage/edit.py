@@ -99,7 +99,7 @@ def media_of(shot: EditShot, edit: Path, folder: Path | None) -> Path:
     if folder is not None and said.name:
         places = [folder / said.name, *places]
     for place in places:
-        if "\0" not in str(place) and (place.is_file() or (is_pattern(place.name) and place.parent.is_dir())):
+        if _is_there(place):
             return place
     if folder is not None and said.name:
         fits = sorted(
@@ -108,7 +108,15 @@ def media_of(shot: EditShot, edit: Path, folder: Path | None) -> Path:
         if len(fits) == 1:
             return fits[0]
     where = f" or in {folder}" if folder else "; say where media are with --media DIR"
-    raise UnreadableMedia(f"{edit}: shot {shot.name}: no file {said} beside the edit{where}")
+    raise UnreadableMedia(f"{edit}: shot {shot.name}: no file {str(said)[:300]} beside the edit{where}")
+
+
+def _is_there(place: Path) -> bool:
+    """Whether a file, or the folder of a numbered sequence, is there; a name that no file system would take is not."""
+    try:
+        return place.is_file() or (is_pattern(place.name) and place.parent.is_dir())
+    except (OSError, ValueError):
+        return False
 
 
 def frames_used(edit: EditShot, shot: Shot) -> FrameRange:

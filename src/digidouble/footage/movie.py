@@ -41,6 +41,7 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpeg,mpegts,mpegvideo,avi,mxf,asf,flv,ogg,yuv4mpegpipe,gif,ivf,h264,hevc,dv,nut,"
     "mp3,wav,flac,aac"
 )
+LOCAL_ONLY = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}  # for every movie that is opened to be read
 # Codecs whose packets are pictures one for one. Others hide packets that show nothing, or pack two pictures in one.
 _ONE_PICTURE_A_PACKET = frozenset({
     "h264", "hevc", "prores", "dnxhd", "mjpeg", "ffv1", "mpeg1video", "mpeg2video", "av1", "rawvideo", "png", "tiff",
@@ -112,10 +113,9 @@ class MovieFootage(Footage):
     @contextmanager
     def _opened(self) -> Iterator[tuple[InputContainer, av.VideoStream]]:
         """A fresh container and its picture stream; FFmpeg's complaints come out as ours."""
-        options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
         try:
             # An absolute path starts with a slash or a drive, so no part of it can be taken for a protocol.
-            container = av.open(str(self._path.resolve()), "r", options=options, metadata_errors="replace")
+            container = av.open(str(self._path.resolve()), "r", options=LOCAL_ONLY, metadata_errors="replace")
         except (FFmpegError, OSError, ValueError) as error:
             raise UnreadableMedia(
                 f"{self._path}: not a movie that can be read ({_reason(error)}); it may be cut short or mislabelled"
@@ -125,6 +125,8 @@ class MovieFootage(Footage):
             if not streams:
                 raise NoPicture(f"{self._path}: no video stream; a plate needs pictures")
             stream = next((s for s in streams if s.disposition & Disposition.default), streams[0])
+            if stream.codec_context is None:
+                raise UnreadableMedia(f"{self._path}: its pictures are in a codec that is not known here")
             w, h = stream.codec_context.width, stream.codec_context.height
             if w < 1 or h < 1 or w * h > self.settings.max_pixels or max(w, h) > 16384:
                 raise UnreadableMedia(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from dataclasses import dataclass
 from fractions import Fraction
@@ -68,6 +69,13 @@ def check_size(path: Path, size_wh: tuple[int, int], max_pixels: int) -> None:
         )
 
 
+# What Pillow raises for damaged files, by the ten thousand: its parsers take much on trust (12.0: a TypeError in `getexif` for a TIFF whose
+# XMP is a text).
+PILLOW_TROUBLE = (
+    OSError, SyntaxError, ValueError, EOFError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError, struct.error,
+)  # fmt: skip
+
+
 def _read_coded(path: Path, max_pixels: int) -> Picture:
     from PIL import Image, UnidentifiedImageError
 
@@ -86,7 +94,7 @@ def _read_coded(path: Path, max_pixels: int) -> Picture:
         raise UnreadableMedia(f"{path}: larger than a picture may be ({error})") from error
     except UnidentifiedImageError as error:
         raise UnreadableMedia(f"{path}: not a picture of a known kind; it may be damaged or mislabelled") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except PILLOW_TROUBLE as error:
         if isinstance(error, UnreadableMedia):
             raise
         raise UnreadableMedia(f"{path}: the picture does not decode ({error})") from error

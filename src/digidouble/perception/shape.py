@@ -13,6 +13,8 @@ from digidouble.schema.pose import Pose, fit_pose, umeyama
 
 NOISE_CM = 0.12  # of a mesh point, about its place under the model
 ACTION_PRIOR = 0.35  # standard deviation of a coefficient; 1 is the 99th percentile of real clips
+FEW_LOOKS = 4  # from as many on habits are told from the face, from twice as many they are in full
+HABITS = ("brow", "lid_", "lip_corner", "lip_stretch", "cheek", "nose")  # a mouth that is never shut is no habit
 LIP_GAP_CM = 0.05  # inner lips of a closed mouth, as the tracker sees them
 
 
@@ -71,6 +73,25 @@ def neutral_from(points_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "
         gap = float((neutral[[13, 82, 312], 1] - neutral[[14, 87, 317], 1]).mean()) - LIP_GAP_CM
         neutral = neutral + gap * m.closing_field_cm
     return (neutral * iris_scale(points, neutral)).astype(np.float32)
+
+
+def without_habit(
+    neutral_cm: Float[np.ndarray, "478 3"], points_px: Float[np.ndarray, "n 478 3"]
+) -> Float[np.ndarray, "478 3"]:
+    """The neutral with that part of an expression which no look is without.
+
+    One look does not tell high brows from raised ones, and `neutral_from` calls both raised. Over many looks the level to which
+    a muscle always comes back is the person's face. Only for personas: a shot may well be one emotion from end to end.
+    """
+    trust = float(np.clip((len(points_px) - FEW_LOOKS) / FEW_LOOKS, 0, 1))
+    if trust == 0:
+        return neutral_cm
+    actions = actions_of(head_shapes(points_px.astype(np.float64), neutral_cm), neutral_cm)
+    low, high = np.quantile(actions, [0.1, 0.9], axis=0)
+    m = face_model()
+    habits = [any(part in name for part in HABITS) for name in m.action_names]
+    level = trust * np.where(habits, np.clip(0, low, high), 0)
+    return (neutral_cm + np.tensordot(level, m.action_fields_cm, 1)).astype(np.float32)
 
 
 def iris_scale(points_px: Float[np.ndarray, "n 478 3"], neutral_cm: Float[np.ndarray, "478 3"]) -> float:

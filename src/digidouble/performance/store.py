@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import threading
 from collections import OrderedDict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from digidouble.assets import AssetReader, expect
+from digidouble.assets import AssetReader, bounded, expect
 from digidouble.errors import DamagedAsset, DigidoubleError
 from digidouble.performance import modalities
 from digidouble.performance.attention import with_attention
@@ -29,6 +29,11 @@ from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, WRINKLE_GRID, FaceTra
 
 CACHED_CHUNKS = 2  # a track: frames in work lie at most on two sides of a boundary
 FARTHEST_PX = 1e6  # no plate is this large; larger numbers would ask later stages for absurd sizes
+SMALLEST_PX_PER_CM = 1e-2
+LARGEST = {  # far above what faces have, far below what overflows
+    "rotation": 1.01, "px_per_cm": 1e5, "origin_px": FARTHEST_PX, "motion_px": FARTHEST_PX, "actions": 100.0, "gaze_deg": 360.0, "light_sh": 1e6,
+    "sharpness": 1e3, "grain": 10.0, "presence": 1.01, "visibility": 1.01, "score": 1.01, "neutral_cm": 100.0, "iris_linear": 1e3,
+}  # fmt: skip
 
 
 def shot_facts(shot: Shot) -> dict[str, Any]:
@@ -42,22 +47,62 @@ def shot_facts(shot: Shot) -> dict[str, Any]:
     }  # fmt: skip
 
 
+class _Facts(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class _Layout(_Facts):
+    name: str = Field(max_length=64)
+    kind: Literal["yuv", "rgb", "gray"]
+    bits: int = Field(ge=1, le=32)
+    chroma_shift_xy: list[Annotated[int, Field(ge=0, le=2)]] = Field(min_length=2, max_length=2)
+    has_alpha: bool
+    is_float: bool
+
+
+class _Colour(_Facts):
+    primaries: int = Field(ge=0, le=255)
+    transfer: int = Field(ge=0, le=255)
+    matrix: int = Field(ge=0, le=255)
+    full_range: bool
+    space: str = Field("", max_length=1000)
+
+
+class _ShotFacts(_Facts):
+    """What a `.perf` says of its plate, as JSON has it. The rate is a text: `Fraction` would take "1e999999999", for hours."""
+
+    path: str = Field(max_length=4096)
+    kind: Literal["movie", "image", "sequence"]
+    size_wh: list[int] = Field(min_length=2, max_length=2)
+    rate: str = Field(pattern=r"^\d{1,9}(/\d{1,9})?$")
+    frame_count: int = Field(le=10**9)
+    layout: _Layout
+    colour: _Colour
+    rotation_deg: Literal[0, 90, 180, 270]
+    timecode: str | None = Field(max_length=40)
+    has_audio: bool
+    variable_rate: bool
+    cuts: list[int] = Field(max_length=10**6)
+    start_number: int = Field(ge=0, le=10**12)
+    sha256: str = Field(pattern=r"^[0-9a-f]{0,64}$")
+
+
 def shot_from_facts(facts: Any, where: Path) -> Shot:
     """Inverse of `shot_facts`. Raises DamagedAsset."""
     try:
-        f = dict(facts)
-        layout = dict(f.pop("layout"))
-        layout["chroma_shift_xy"] = tuple(layout["chroma_shift_xy"])
-        rate = f["rate"]
-        if not isinstance(rate, str) or not re.fullmatch(r"\d{1,9}(/\d{1,9})?", rate):
-            raise ValueError(f"rate {str(rate)[:40]!r}")  # Fraction would take "1e999999999", for hours
+        f = _ShotFacts.model_validate(facts)
+        of, (shift_x, shift_y), (w, h) = f.layout, f.layout.chroma_shift_xy, f.size_wh
         return Shot(
-            **f | {
-                "layout": PixelLayout(**layout), "colour": ColourTags(**f["colour"]), "rate": FrameRate(Fraction(rate)),
-                "size_wh": tuple(int(v) for v in f["size_wh"]), "cuts": tuple(int(c) for c in f["cuts"]),
-            }
+            path=f.path, kind=f.kind, size_wh=(w, h), rate=FrameRate(Fraction(f.rate)), frame_count=f.frame_count,
+            layout=PixelLayout(of.name, of.kind, of.bits, (shift_x, shift_y), of.has_alpha, of.is_float),
+            colour=ColourTags(f.colour.primaries, f.colour.transfer, f.colour.matrix, f.colour.full_range, f.colour.space),
+            rotation_deg=f.rotation_deg, timecode=f.timecode, has_audio=f.has_audio, variable_rate=f.variable_rate,
+            cuts=tuple(f.cuts), start_number=f.start_number, sha256=f.sha256,
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, ArithmeticError, DigidoubleError) as e:
+    except ValidationError as e:
+        first = e.errors()[0]
+        raise DamagedAsset(f"{where}: the shot facts are malformed: {first['loc']} {first['msg']}.") from e
+    except (ValueError, ArithmeticError, DigidoubleError) as e:
         raise DamagedAsset(f"{where}: the shot facts are malformed ({e}).") from e
 
 
@@ -193,6 +238,9 @@ def _track(reader: AssetReader, store: PerfStore, facts: Any, path: Path) -> Fac
     }  # fmt: skip
     known: dict[str, tuple[str, tuple[int | None, ...]]] = {k: ("float32", s) for k, s in shapes.items()}
     expect(t, known | {"worn": ("uint8", (WRINKLE_GRID, WRINKLE_GRID))}, path / f"track {track_id}")
+    bounded(t, LARGEST, path / f"track {track_id}")
+    if (t["px_per_cm"][t["presence"] > 0] < SMALLEST_PX_PER_CM).any():
+        raise DamagedAsset(f"{path}: track {track_id} shows a face of no size.")
     store.starts[track_id] = int(frames[0])
     return FaceTrack(
         track_id=track_id, frames=FrameRange(int(frames[0]), int(frames[1])), weight=weight, store=store, **t

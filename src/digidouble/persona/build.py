@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from digidouble.errors import SettingsError
-from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
+from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape, without_habit
 from digidouble.perception.traits import traits_of
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.persona.atlas import (
@@ -61,7 +61,8 @@ def build_persona(capture: CaptureSet, name: str, settings: PersonaSettings | No
         raise SettingsError(f"persona name {name!r}: expected 1..100 characters without slashes or line breaks")
     looks = [_judged(k) for k in capture.looks[: settings.keys]]
     clear = _unspoiled([_judged(k) for k in capture.looks])
-    neutral = neutral_from(np.stack([k.points_px for k in clear]))
+    points = np.stack([k.points_px for k in clear])
+    neutral = without_habit(neutral_from(points), points)
     size = settings.atlas_px or max(atlas_size(k.face_px) for k in looks)
     albedo, confidence = _skins(looks, size)
     colourless = [bool(k.traits and k.traits.grey) for k in looks]

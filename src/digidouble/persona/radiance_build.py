@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from digidouble.perception.shape import neutral_from
+from digidouble.perception.shape import neutral_from, without_habit
 from digidouble.persona.exposures import Exposures
 from digidouble.persona.radiance_fit import FitSettings, Fitted, Progress, fit_radiance
 from digidouble.persona.radiance_start import skin_only
@@ -30,5 +30,7 @@ def with_radiance(
     )
     some = np.unique(np.linspace(0, len(exposures) - 1, min(MOST_SHAPES, len(exposures))).round().astype(int))
     # A dozen looks chosen for being different know the shape less well than a track does.
-    neutral = neutral_from(exposures.points_px[some]) if len(some) > len(persona.keys) else persona.neutral_cm
+    neutral, points = persona.neutral_cm, exposures.points_px[some]
+    if len(some) > len(persona.keys):
+        neutral = without_habit(neutral_from(points), points)
     return replace(persona, neutral_cm=neutral, radiance=fitted.radiance, sha256=""), fitted

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from digidouble.assets import AssetReader, AssetWriter, expect
+from digidouble.assets import AssetReader, AssetWriter, bounded, expect
 from digidouble.errors import ConsentError, DamagedAsset
 from digidouble.schema.mesh import face_model
 from digidouble.schema.persona import Consent, KeyAtlas, KeyLight, LeftOut, Persona, PersonaSource
@@ -21,6 +21,8 @@ from digidouble.schema.radiance import Radiance
 MAX_KEYS = 256
 MAX_LEFT_OUT = 2000
 FIELD = "radiance.safetensors"
+LARGEST = {"neutral_cm": 100.0, "iris_linear": 1e3, "skin_linear": 1e3}  # of real personas: 12, 0.7, 0.7
+LARGEST_OF_KEY = {"actions": 100.0, "view_deg": 360.0}  # of real keys: 2.4, 24
 HALF = ("fixed", "planes", "tone", "thickness")  # kept in half precision
 
 
@@ -123,6 +125,7 @@ def load_persona(path: Path) -> Persona:
             },
             path / "shape",
         )
+        bounded(shape, LARGEST, path / "shape")
         keys = tuple(_key(r, i, *n) for i, n in enumerate(numbers))
         radiance = _field(r, facts.get("radiance"))
         stated = json.dumps(facts["consent"], sort_keys=True)
@@ -170,6 +173,7 @@ def _key(r: AssetReader, i: int, face_px: float, source: int, light: KeyLight | 
         },
         r.path / f"key {i}",
     )  # fmt: skip
+    bounded(t, LARGEST_OF_KEY, r.path / f"key {i}")
     return KeyAtlas(face_px=face_px, source=source, light=light, **t)
 
 

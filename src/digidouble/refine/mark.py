@@ -1,7 +1,4 @@
-"""The invisible mark, put on a double: its skin a little lighter or darker, cell by cell (`schema.mark`).
-
-The change is laid where the reader gains most by it, on smooth skin, and left out where hair or lashes drown it.
-"""
+"""The invisible mark, put on a double: its skin a little yellower or bluer, greener or redder, cell by cell (`schema.mark`)."""
 
 from __future__ import annotations
 
@@ -13,49 +10,46 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from digidouble.schema.layers import Layer
-from digidouble.schema.mark import CELLS, against_surround, mark_cells
+from digidouble.schema.mark import CELLS, RGB_OF_PLANE, mark_cells
 from digidouble.schema.mesh import face_model
 
-# Change of a cell in 8-bit display codes (of luma, square root as encoding): most where the skin around it is smooth, for there the
-# reader gains most by it; scaled so that its root mean square over the face is RMS.
-RMS, MOST, MOST_OF_CONTRAST, LIMIT, SMOOTH = 2.35, 2.4, 0.4, 4.0, 0.7
+# Change of a cell in 8-bit display codes (square root as encoding) of the two colour differences, on a face AT_PX wide. More blue than
+# red: eyes see it worse. Larger faces take less, for their cells are coarser and better seen, and codecs keep those better.
+COLOUR, AT_PX, LEAST, MOST = (2.2, 1.4), 180.0, 0.85, 1.4
+LUMA = 2.4  # where there is no colour to hide in: black and white plates would show a tint
+GRAY, COLOURED = 6.0, 16.0  # mean spread of R, G, B over the face, in codes; skin has 40 and more
 DARKEST = 0.06  # square root of light below which the change shrinks with it: shadows are not lifted
-TEXELS_A_CELL = 4
+TEXELS_A_CELL, SOFT = 6, 0.25  # of a cell
 
 
 def add_mark(layer: Layer, payload: int) -> Layer:
     """The layer with `payload` (0..2^24-1, see `schema.mark.payload_of`) in its colour; alpha and shape as they were."""
     from digidouble.schema import mark_kernels as kernels
 
-    uv = _uv()
-    sums, counts = np.zeros((CELLS, CELLS), np.float32), np.zeros((CELLS, CELLS), np.float32)
-    triangles = _triangles()
-    kernels.cell_means(layer.rgb, layer.triangle, layer.barycentric, triangles, uv * np.float32(CELLS), sums, counts)
-    if not counts.any():
+    spread, count = kernels.colourfulness(layer.rgb, layer.triangle)
+    if count == 0:
         return layer
+    coloured = float(np.clip((255 * spread / count - GRAY) / (COLOURED - GRAY), 0, 1))
     side = CELLS * TEXELS_A_CELL
-    step = cv2.resize(_steps(sums, counts, payload), (side, side), interpolation=cv2.INTER_NEAREST)
-    step = cv2.GaussianBlur(step, (0, 0), 0.2 * TEXELS_A_CELL)
+    width_px = 1.1 * np.sqrt(count)  # of a face that is seen whole
+    coloured_by = coloured * float(np.clip(np.sqrt(AT_PX / width_px), LEAST, MOST))
+    amounts = np.array([COLOUR[0] * coloured_by, COLOUR[1] * coloured_by, LUMA * (1 - coloured)], np.float32) / 255
+    step = np.ascontiguousarray(_planes(payload) @ (amounts[:, None] * np.array(RGB_OF_PLANE, np.float32)))
     out = np.empty_like(layer.rgb)
-    at = uv * np.float32(side) - np.float32(0.5)
-    kernels.mark(layer.rgb, layer.triangle, layer.barycentric, triangles, at, step, np.float32(DARKEST), out)
+    at = _uv() * np.float32(side) - np.float32(0.5)
+    kernels.mark(layer.rgb, layer.triangle, layer.barycentric, _triangles(), at, step, np.float32(DARKEST), out)
     return replace(layer, rgb=out)
 
 
-def _steps(
-    sums: Float32[np.ndarray, "c c"], counts: Float32[np.ndarray, "c c"], payload: int
-) -> Float32[np.ndarray, "c c"]:
-    """Change of display luma (0..1) of every cell."""
-    signs, seen = mark_cells(payload).astype(np.float32), (counts > 0).astype(np.float32)
-    _, contrast = against_surround(255 * sums / np.maximum(counts, 1), seen)
-    wish, share = 1 / (contrast + SMOOTH), counts / counts.sum()
-    most = np.minimum(MOST + MOST_OF_CONTRAST * contrast, LIMIT)  # texture hides more
-    low, high = 0.0, 64.0
-    for _ in range(12):  # the scale at which the capped wishes have the power allowed
-        scale = 0.5 * (low + high)
-        power = float((np.minimum(scale * wish, most) ** 2 * share).sum())
-        low, high = (scale, high) if power < RMS * RMS else (low, scale)
-    return (signs * np.minimum(low * wish, most) / 255).astype(np.float32)
+@lru_cache(maxsize=8)  # deliveries rendered beside each other
+def _planes(payload: int) -> Float32[np.ndarray, "s s 3"]:
+    """The signs of the three planes as a soft texture."""
+    side = CELLS * TEXELS_A_CELL
+    fields = [
+        cv2.resize(plane.astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST)
+        for plane in mark_cells(payload)
+    ]
+    return np.stack([cv2.GaussianBlur(f, (0, 0), SOFT * TEXELS_A_CELL) for f in fields], -1)
 
 
 @lru_cache(maxsize=1)

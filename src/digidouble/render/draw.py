@@ -11,9 +11,18 @@ from jaxtyping import Float, Float16, Float32, Float64, Int8, Int32
 from digidouble.perception.radiance import FieldView, conditions_of, slant_of
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.render import kernels
-from digidouble.render.geometry import double_points, facing_weight, feather, inside_weight, opening_weight
+from digidouble.render.geometry import (
+    double_points,
+    facing_weight,
+    feather,
+    inside_weight,
+    lid_skin,
+    lid_tone,
+    lids_down,
+    opening_weight,
+)  # fmt: skip
 from digidouble.render.gloss import plate_lobe
-from digidouble.render.light import LookSettings, point_gains
+from digidouble.render.light import LookSettings, point_gains, skin_at_points
 from digidouble.render.plan import CastPlan
 from digidouble.render.tone import contrast_share, plate_contrast, with_contrast, with_creases_of
 from digidouble.schema.colour import LUMA
@@ -27,6 +36,8 @@ from digidouble.schema.track import SKIN_GRID, WRINKLE_RANGE, FaceTrack, TrackSa
 
 MARGIN_PX = 6  # around the mesh, for blur
 CONTOUR = 0.012  # of the face's width, over which its outline is smoothed
+LID_BLUR = 0.015  # of the face's width, over which the plate's lids are averaged
+LID_LIMIT = 1.2  # natural log
 IRIS_CHROMA, IRIS_BRIGHTNESS = (0.7, 1.4), (0.5, 2.0)  # least and most gain
 
 
@@ -152,7 +163,7 @@ class MeshInPlace:
         depth_px, triangle, barycentric: as in `Layer`.
         vertex: per point: u, v (texels), gain r g b, alpha, inner, plate x, plate y, inner gain r g b.
         crease: gain over the UV grid of creases. worn: 0..1 over the same, what is worn in front of the skin.
-        normals: unit, camera axes. irises: centre x, y and radius of both, pixels of the region. shine: peak of the lobe.
+        normals: unit, camera axes. irises: centre x, y and radius of both, pixels of the region, and 0..1 how far they show. shine: peak of the lobe.
         skin_luma: of the plate's visible skin. skin: two atlases, and how much of the second is taken.
     """
 
@@ -163,7 +174,7 @@ class MeshInPlace:
     crease: Float32[np.ndarray, "g g"]
     worn: Float32[np.ndarray, "g g"]
     normals: Float32[np.ndarray, "478 3"]
-    irises: Float64[np.ndarray, "2 3"]
+    irises: Float64[np.ndarray, "2 4"]
     shine: Float64[np.ndarray, "3"]
     skin_luma: float
     skin: tuple[PreparedKey, PreparedKey, float]
@@ -177,7 +188,7 @@ def draw(
     points_px: Float32[np.ndarray, "478 3"],
 ) -> Layer:
     """The double in frame `index`, lit and in place, before blur and grain. `points_px`: from `place`."""
-    mesh = mesh_in_place(cast, index, roi, points_px)
+    mesh = mesh_in_place(cast, index, plate_linear, roi, points_px)
     return layer_of(cast, index, mesh, shaded(cast, index, mesh, plate_linear), roi, points_px)
 
 
@@ -194,7 +205,9 @@ def layer_of(
     )
 
 
-def mesh_in_place(cast: PreparedCast, index: int, roi: Roi, points_px: Float32[np.ndarray, "478 3"]) -> MeshInPlace:
+def mesh_in_place(
+    cast: PreparedCast, index: int, plate_linear: Float32[np.ndarray, "h w 3"], roi: Roi, points_px: Float32[np.ndarray, "478 3"]
+) -> MeshInPlace:  # fmt: skip
     """Light, coverage and place of every point, and the triangle under every pixel."""
     plan, track = cast.plan, cast.plan.track
     sample, row, model = track.sample(index), track.row(index), face_model()
@@ -210,12 +223,17 @@ def mesh_in_place(cast: PreparedCast, index: int, roi: Roi, points_px: Float32[n
     vertex[:, 5] = (
         feather() * np.maximum(facing_weight(points_px), inside_weight()) * over_points(track.visibility[row])
     )
-    vertex[:, 6] = opening_weight()
+    # Lids that come down show skin nobody filmed on the persona: the plate's own, in the double's tone.
+    down = lids_down(track.pose(index).head_from_px(sample.points_px), track.neutral_cm)
+    vertex[:, 6] = np.maximum(opening_weight(), lid_skin() @ down)
     vertex[:, 7:9] = sample.points_px[:, :2] - [roi.x0, roi.y0]
-    vertex[:, 9:12] = 1.0
+    vertex[:, 9:12] = lid_gains(vertex[:, 7:9], down, plate_linear, skin_at_points(grid) * gains) if down.any() else 1.0
     local = points_px.astype(np.float64) - [roi.x0, roi.y0, 0]
     irises = np.array(
-        [[*local[i[0], :2], np.linalg.norm(local[i[1], :2] - local[i[3], :2]) / 2] for i in (RIGHT_IRIS, LEFT_IRIS)]
+        [
+            [*local[i[0], :2], np.linalg.norm(local[i[1], :2] - local[i[3], :2]) / 2, 1 - shut]
+            for i, shut in zip((RIGHT_IRIS, LEFT_IRIS), down, strict=True)
+        ]
     )
     h, w = roi.size_hw
     depth, triangle = np.empty((h, w), np.float32), np.empty((h, w), np.int32)
@@ -225,6 +243,20 @@ def mesh_in_place(cast: PreparedCast, index: int, roi: Roi, points_px: Float32[n
     return MeshInPlace(
         depth, triangle, bary, vertex, crease, cast.worn, normals, irises, shine, skin_luma(sample), (a, b, mix)
     )  # fmt: skip
+
+
+def lid_gains(
+    at_px: Float64[np.ndarray, "478 2"], down: Float[np.ndarray, "2"], plate_linear: Float32[np.ndarray, "h w 3"],
+    skin: Float32[np.ndarray, "478 3"],
+) -> Float[np.ndarray, "478 3"]:  # fmt: skip
+    """Gain that gives the plate's lids the double's tone as far as they are down. `at_px`: the plate's mesh in the region, `skin`: the
+    double's colour at its points."""
+    size = 2 * max(int(LID_BLUR * np.ptp(at_px[:, 0])), 1) + 1
+    soft = cv2.blur(plate_linear, (size, size), borderType=cv2.BORDER_REPLICATE)
+    x, y = at_px.T.astype(np.float32)[..., None]
+    plate = cv2.remap(soft, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    ratio = np.log((np.maximum(skin, 0) + 1e-3) / (np.maximum(plate, 0) + 1e-3))
+    return np.exp((lid_skin() @ down)[:, None] * np.clip(lid_tone() @ ratio, -LID_LIMIT, LID_LIMIT))
 
 
 def shaded(

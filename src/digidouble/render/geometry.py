@@ -17,8 +17,13 @@ from digidouble.schema.pose import Pose
 INSIDE_CM = 2.6  # distance from the oval at which the persona's proportions hold in full
 FEATHER_CM = 1.1  # over which the double fades into the plate, along the face
 LID_REACH_CM = 0.9
+LIDS_CM = (0.5, 0.95)  # from the edge of the lids: lid in full, and no lid any more
+LASHES_CM, TONE_CM = 0.3, 0.35  # lashes end; over how much skin its tone is taken
+LOWERED, SHUT = 0.65, 0.3  # opening of an eye over its neutral opening at which lids begin, and cease, to come down
+EYE_CORNERS = ((33, 133), (263, 362))  # outer and inner, right eye then left
 READ_SHARE = 0.4  # of what sets one face apart from another the mesh network reads: it leans towards the mean face
-LARGEST_CM = 0.9  # no point is taken further than this from the plate's own face
+MIRRORED = np.array([-1.0, 1.0, 1.0])
+LARGEST_CM = 0.6  # no point is taken further than this from the plate's own face
 
 
 def smoothstep(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
@@ -70,9 +75,48 @@ def _lid_weights() -> Float32[np.ndarray, "478 14"]:
     return out
 
 
+@lru_cache(maxsize=1)
+def _lid_lines() -> tuple[tuple[int, int, Float[np.ndarray, "7"]], ...]:
+    """For each eye its outer and inner corner, and where its lid pairs lie from one to the other, 0..1."""
+    x = face_model().mean_cm[:, 0]
+    return tuple(
+        (outer, inner, (x[[list(p) for p in pairs]].mean(1) - x[outer]) / (x[inner] - x[outer]))
+        for (outer, inner), pairs in zip(EYE_CORNERS, LID_PAIRS, strict=True)
+    )
+
+
 def lid_gaps(shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "14"]:
     """Vertical opening at every lid pair, right eye then left."""
     return np.array([shape_cm[u, 1] - shape_cm[low, 1] for pairs in LID_PAIRS for u, low in pairs])
+
+
+@lru_cache(maxsize=1)
+def lid_skin() -> Float32[np.ndarray, "478 2"]:
+    """1 on the lids of the right and the left eye, 0 on brow bone and cheek."""
+    m = face_model()
+    near = smoothstep((LIDS_CM[1] - m.hole_cm) / (LIDS_CM[1] - LIDS_CM[0]))
+    out = np.zeros((478, 2), np.float32)
+    for e, (outer, inner) in enumerate(EYE_CORNERS):
+        middle = (m.mean_cm[outer] + m.mean_cm[inner]) / 2
+        out[:468, e] = near[:468] * (np.linalg.norm(m.mean_cm[:468] - middle, axis=1) < 3.0)
+    return out
+
+
+@lru_cache(maxsize=1)
+def lid_tone() -> Float32[np.ndarray, "478 478"]:
+    """Whose skin gives a point of the lids its tone: the skin a little away from the lashes, nearest first; rows sum to 1."""
+    m = face_model()
+    source = (m.hole_cm > LASHES_CM) & (m.hole_cm < LIDS_CM[1] + 0.3)
+    source[468:] = False
+    apart = np.linalg.norm(m.mean_cm[:, None] - m.mean_cm[None], axis=2)
+    weight = np.exp(-0.5 * (apart / TONE_CM) ** 2) * source * (lid_skin().sum(1) > 0)[:, None] + 1e-12
+    return (weight / weight.sum(1, keepdims=True)).astype(np.float32)
+
+
+def lids_down(shape_cm: Float[np.ndarray, "478 3"], neutral_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2"]:
+    """How far the lids of the right and the left eye are down: 0 open as usual, 1 shut."""
+    now, rest = (lid_gaps(s).reshape(2, 7)[:, 1:6].mean(1) for s in (shape_cm, neutral_cm))
+    return smoothstep((LOWERED - now / np.maximum(rest, 0.25)) / (LOWERED - SHUT))
 
 
 def target_shape(
@@ -83,12 +127,21 @@ def target_shape(
     """The double's shape in the plate's head frame.
 
     Proportions are added; the opening of the eyes is carried as a ratio instead, so that eyes that shut on the plate shut on
-    the double whatever their size.
+    the double whatever their size, along the plate's line between the double's corners.
     """
     out = plate_shape_cm + inside_weight()[:, None] * offset_cm
     now, rest = np.maximum(lid_gaps(plate_shape_cm), 0), np.maximum(lid_gaps(plate_neutral_cm), 0.15)
     own = np.maximum(lid_gaps(plate_neutral_cm + offset_cm), 0.15)
-    return with_lid_gaps(out, now * np.clip(own / rest, 0.7, 1.4))
+    out = with_lid_gaps(out, now * np.clip(own / rest, 0.7, 1.4))
+    down = lids_down(plate_shape_cm, plate_neutral_cm)
+    if down.any():
+        moved = (out - plate_shape_cm)[:, 1]
+        wanted = np.stack(
+            [moved[outer] + (moved[inner] - moved[outer]) * along for outer, inner, along in _lid_lines()]
+        )
+        bend = wanted - np.array([moved[list(pair)].mean() for pairs in LID_PAIRS for pair in pairs]).reshape(2, 7)
+        out[:, 1] += np.abs(_lid_weights()) @ (down[:, None] * bend).ravel()
+    return out
 
 
 def with_lid_gaps(shape_cm: Float[np.ndarray, "478 3"], gaps_cm: Float[np.ndarray, "14"]) -> Float[np.ndarray, "478 3"]:
@@ -105,9 +158,11 @@ def persona_offset(
     """What makes the plate's neutral face the persona's, size and place taken out.
 
     Both faces were read by a network that leans towards the mean: a double drawn with the plain difference, and read again, shows a
-    third of it (docs/architecture.md). So the difference is divided by READ_SHARE, and bounded smoothly by LARGEST_CM.
+    third of it (docs/architecture.md). So the difference is divided by READ_SHARE, and bounded smoothly by LARGEST_CM. Only what is
+    alike on both sides is taken: a crooked mouth read from a few frames is an expression or a turn of the head, not the person.
     """
     read = proportions_onto(persona_neutral_cm, plate_neutral_cm) - plate_neutral_cm
+    read = (read + read[face_model().mirror] * MIRRORED) / 2
     far = np.linalg.norm(read, axis=1, keepdims=True) / READ_SHARE
     return read / READ_SHARE * (LARGEST_CM * np.tanh(far / LARGEST_CM) / np.maximum(far, 1e-9))
 

@@ -105,7 +105,7 @@ def shade(
     vertex [n,12]: u, v (texels), gain r g b, alpha, inner (0 skin .. 1 opening), plate x, plate y, inner gain r g b.
     Skin comes from the atlases (a and b cross-faded by `mix`) times crease [g,g] (a gain over the same UV), openings from
     the plate itself at the plate's own mesh. hidden [g,g], over the same UV, is what stays in front of the face.
-    iris [2,3]: centre x, y and radius in this buffer's pixels; inside, colour is scaled by iris_gain [3] where it is darker
+    iris [2,4]: centre x, y and radius in this buffer's pixels, and how far it shows; inside, colour is scaled by iris_gain [3] where it is darker
     than skin_luma (lids and the white of the eye are not iris).
     normals [n,3], unit vectors, toward [n], their cosine to the half vector: on skin, shine [3] x cosine to the power of
     2 ** doublings is added (Blinn 1977), where that is more than a few thousandths.
@@ -164,7 +164,12 @@ def shade(
                     d = np.sqrt((x - iris[e, 0]) ** 2 + (y - iris[e, 1]) ** 2) / max(iris[e, 2], 1e-3)
                     if d < 1.15:
                         # The pupil is black in everybody; the colour lives between it and the limbus.
-                        m = dark * min(max((1.1 - d) / 0.2, 0.0), 1.0) * min(max((d - 0.2) / 0.2, 0.0), 1.0)
+                        m = (
+                            iris[e, 3]
+                            * dark
+                            * min(max((1.1 - d) / 0.2, 0.0), 1.0)
+                            * min(max((d - 0.2) / 0.2, 0.0), 1.0)
+                        )
                         for c in range(3):
                             inside[c] *= 1.0 + m * (iris_gain[c] - 1.0)
             else:

@@ -69,12 +69,19 @@ def tone_shift(
     return np.clip(keep * ((d - brightness) + brightness / 3), -0.3, 0.3)
 
 
+def skin_at_points(grid: Float[np.ndarray, "g g 3"]) -> Float32[np.ndarray, "478 3"]:
+    """Colour on the coarse grid at the mesh's points."""
+    return cv2.remap(grid.astype(np.float32), *_vertex_texels(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[
+        :, 0
+    ]
+
+
 def _at_points(known: Float32[np.ndarray, "g g 4"], sigma: float) -> Float32[np.ndarray, "478 3"]:
     """Weighted log ratios on the grid, blurred, at the mesh's points."""
     soft = cv2.GaussianBlur(known, (0, 0), sigma, borderType=cv2.BORDER_CONSTANT)
     # Where nothing trustworthy is near, the mean ratio holds: 0.02 of a texel is the prior's weight.
     local = soft[..., :3] / (soft[..., 3:] + 0.02)
-    return cv2.remap(local, *_vertex_texels(), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    return skin_at_points(local)
 
 
 def point_gains(

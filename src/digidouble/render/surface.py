@@ -28,7 +28,7 @@ def draw_with_surface(
     The layer is shaded again with its parts left out: without shine, and without light, creases and worn things. So
     albedo x shading + specular is the layer's colour but for rounding.
     """
-    mesh = mesh_in_place(cast, index, roi, points_px)
+    mesh = mesh_in_place(cast, index, plate_linear, roi, points_px)
     rgb, alpha = shaded(cast, index, mesh, plate_linear)
     layer = layer_of(cast, index, mesh, (rgb, alpha), roi, points_px)
     matt = shaded(cast, index, replace(mesh, shine=np.zeros(3)), plate_linear)[0]

@@ -1,11 +1,13 @@
 """The invisible mark: which numbers are hidden where on a face, and how they are found again.
 
-The mark is a field of +1 and -1 on a CELLS x CELLS grid over the face's own texture coordinates (`FaceModel.uv`). It lies on the
-skin: it moves, turns and scales with the face, a crop or a smaller copy does not shift it, and it does not shimmer.
+The mark is a field of +1 and -1 on a CELLS x CELLS grid over the face's own texture coordinates (`FaceModel.uv`), in each of three
+planes: blue and red colour difference, and luma. It lies on the skin: it moves, turns and scales with the face, a crop or a smaller
+copy does not shift it, and it does not shimmer. Skin is smooth in colour and rough in brightness, and eyes see fine
+patterns of colour far worse than of brightness (Mullen 1985), so colour carries the mark; luma does where there is no colour.
 
-Cells are dealt to five interleaved groups. The first always carries the same signs; each of the others carries one of 256
-sign patterns: a byte. Three bytes are the number of the delivery, the fourth is their CRC-8. Choosing one pattern of
-256 needs a third less energy for each bit than a sign for each bit (M-ary orthogonal signalling, Proakis 4.3-2).
+Cells are dealt to five interleaved groups. The first, of half the others' size, always carries the same signs; each of the
+others carries one of 256 sign patterns: a byte. Three bytes are the number of the delivery, the fourth is their CRC-8. Choosing one
+pattern of 256 needs a third less energy for each bit than a sign for each bit (M-ary orthogonal signalling, Proakis 4.3-2).
 
 `read_cells` is the matched filter. For signs that are independent of the picture its `z` is normal with variance 1
 whatever the picture is, so the chance of a false alarm is known before anything is measured; docs/labels.md has the measurement.
@@ -20,16 +22,23 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int8
 
-CELLS = 44
+CELLS = 24
+PLANES = ("blue difference", "red difference", "luma")
+RGB_OF_PLANE = (
+    (0.0, -0.344, 1.772),
+    (1.402, -0.714, 0.0),
+    (1.0, 1.0, 1.0),
+)  # change of display R, G, B for one code (ITU-R BT.601)
+PLANE_OF_RGB = ((-0.169, -0.331, 0.5), (0.5, -0.419, -0.081), (0.299, 0.587, 0.114))
 SYMBOLS, ALTERNATIVES = 4, 256
 PAYLOAD_BITS = 24
 PRESENT_Z, READ_Z = 7.8, 6.8
 """Least `z` of the best of all 2^32 messages for a mark to be there, without and with a check byte that fits. Without a mark
-it is 5.03 +- 0.56 (99.9 % below 6.93), and the check byte fits once in 256 times."""
+it is 5.30 +- 0.50 (99.9 % below 6.78), and the check byte fits once in 256 times."""
 EXPECTED_Z = 4.0
 """Least `z` of one message that is known beforehand (by chance: once in 30 000)."""
 SURROUND, CONTRAST_SURROUND = 0.7, 1.5  # cells, standard deviations of the neighbourhoods
-_KEY = 0x6449_6769  # no secret: anyone may read the mark
+_KEY = 0x6449_6770  # no secret: anyone may read the mark
 
 
 @dataclass(frozen=True)
@@ -55,19 +64,19 @@ def payload_of(produce_id: str) -> int:
     return int.from_bytes(hashlib.sha256(produce_id.encode()).digest()[:3], "big")
 
 
-def mark_cells(payload: int) -> Int8[np.ndarray, "c c"]:
+def mark_cells(payload: int) -> Int8[np.ndarray, "p c c"]:
     """The field of +1 and -1 that says `payload` (0..2^24-1)."""
     if not 0 <= payload < 1 << PAYLOAD_BITS:
         raise ValueError(f"payload {payload}: expected 0..{(1 << PAYLOAD_BITS) - 1}")
     group, pilot, books = _code()
-    field = np.zeros(CELLS * CELLS, np.int8)
+    field = np.zeros(len(group), np.int8)
     field[group == 0] = pilot
     for s, symbol in enumerate(_symbols(payload)):
         field[group == s + 1] = books[s][symbol]
-    return field.reshape(CELLS, CELLS)
+    return field.reshape(len(PLANES), CELLS, CELLS)
 
 
-def read_cells(cells: Float[np.ndarray, "c c"]) -> MarkReading:
+def read_cells(cells: Float[np.ndarray, "p c c"]) -> MarkReading:
     """Find the best message in whitened cells (zero where nothing was seen)."""
     group, pilot, books = _code()
     flat = cells.reshape(-1).astype(np.float64)
@@ -83,7 +92,7 @@ def read_cells(cells: Float[np.ndarray, "c c"]) -> MarkReading:
     return MarkReading(total / norm, number if message[3] == _crc8(bytes(message[:3])) else None)
 
 
-def expected_z(cells: Float[np.ndarray, "c c"], payload: int) -> float:
+def expected_z(cells: Float[np.ndarray, "p c c"], payload: int) -> float:
     """How strongly whitened cells say this one number, in standard deviations above chance.
 
     Without the group that all marks share: another delivery's mark is no evidence for this one.
@@ -139,7 +148,8 @@ def _crc8(data: bytes) -> int:
 def _code() -> tuple[Int[np.ndarray, " n"], Int8[np.ndarray, " k"], tuple[Int8[np.ndarray, "a k"], ...]]:
     """(group of each cell, signs of group 0, the books of the other groups). PCG64 gives the same on every machine."""
     draw = np.random.Generator(np.random.PCG64(_KEY))
-    group = draw.permutation(np.arange(CELLS * CELLS) % (SYMBOLS + 1))
+    parts = np.repeat(np.arange(SYMBOLS + 1), [1] + [2] * SYMBOLS)
+    group = draw.permutation(np.resize(parts, len(PLANES) * CELLS * CELLS))
     pilot = _signs(draw, (int((group == 0).sum()),))
     books = tuple(_signs(draw, (ALTERNATIVES, int((group == s + 1).sum()))) for s in range(SYMBOLS))
     return group, pilot, books
