@@ -32,8 +32,22 @@ from digidouble.performance.written import (
     write_performance,
 )
 from digidouble.refine import add_grain, add_mark, match_sharpness, motion_blur
+<<<<<<< HEAD
 from digidouble.render import LookSettings, PreparedCast, draw, draw_with_surface, layer_roi, place, plan_cast
 from digidouble.schema.acting import Acting
+=======
+from digidouble.render import (
+    LookSettings,
+    PreparedCast,
+    details,
+    draw,
+    draw_with_surface,
+    layer_roi,
+    place,
+    plan_cast,
+    ranks,
+)
+>>>>>>> main
 from digidouble.schema.clock import StageClock
 from digidouble.schema.colour import linear_from_frame, rgb8_from_frame
 from digidouble.schema.frame import Frame
@@ -68,8 +82,10 @@ def prepare(
                     f"track {t.track_id} is cast twice ({chosen[t.track_id].name} and {persona.name}); give each track one persona."
                 )
             chosen[t.track_id] = persona
-    tracks_of = {i: performance.track(str(i)) for i in chosen}
-    return [PreparedCast(plan_cast(tracks_of[i], p), look, radiance) for i, p in sorted(chosen.items())]
+    tracks = [performance.track(str(i)) for i in sorted(chosen)]
+    bought = zip(tracks, details(tracks), ranks(tracks), strict=True)
+    plans = [plan_cast(t, chosen[t.track_id], detail, rank) for t, detail, rank in bought]
+    return [PreparedCast(plan, look, radiance) for plan in plans]
 
 
 def render_frame(

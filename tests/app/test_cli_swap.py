@@ -311,7 +311,7 @@ class TestProcess:
         out, err = running.communicate(timeout=60)
         assert running.returncode == code, err
         assert "Traceback" not in err
-        assert left_behind(folder) == ["x.mkv"]
+        assert set(left_behind(folder)) <= {"x.mkv", "x.mkv.segments"}  # what a second run continues from
         assert (folder / "x.mkv").read_text() == "an earlier result"
         if number == signal.SIGINT:
             assert json.loads(out)["error"]["kind"] == "Interrupted"

@@ -138,7 +138,7 @@ def test_a_worker_that_fails_leaves_nothing(talk, perf, persona_b, tmp_path, mon
             raise ZeroDivisionError("a bug of ours")
         return render_frame(casts, frame, clock, mark)
 
-    monkeypatch.setattr("digidouble.farm.local.render_frame", fails)
+    monkeypatch.setattr("digidouble.farm.crew.render_frame", fails)
     with pytest.raises(ZeroDivisionError):
         render_shot(
             talk.footage(), perf, {"main": persona_b}, tmp_path / "a.mkv", RenderSettings(workers=workers), UNMARKED

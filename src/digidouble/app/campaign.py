@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from digidouble.campaign import CampaignResult, Estimate
 
 FILE_HELP = "The campaign: plates, personas, table of viewers, rules (docs/campaign.md)."
-WORKERS_HELP = "Frames in work at a time; 0 takes the machine's cores. Not given: as the file says."
+WORKERS_HELP = "Frames in work at a time on this machine (0 takes its cores), or a Ray cluster: ray://HOST:PORT, ray://local. Not given: as the file says."
 LISTED = 20
 
 
@@ -32,7 +32,7 @@ def run(
     show: Show,
     file: Annotated[Path, typer.Argument(metavar="C.yaml", help=FILE_HELP)],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write into; what is there from an earlier run is kept.")],
-    workers: Annotated[str | None, typer.Option("--workers", metavar="N", help=WORKERS_HELP)] = None,
+    workers: Annotated[str | None, typer.Option("--workers", metavar="N|ray://...", help=WORKERS_HELP)] = None,
     retries: Annotated[int, typer.Option("--retries", min=0, max=10, help="How often a variant is tried again after an error that may pass.")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and estimate; render nothing. The same as campaign check.")] = False,
 ) -> None:  # fmt: skip
@@ -56,7 +56,7 @@ def check(
     show: Show,
     file: Annotated[Path, typer.Argument(metavar="C.yaml", help=FILE_HELP)],
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="The folder it will go to; what is there is counted as done.")] = None,
-    workers: Annotated[str | None, typer.Option("--workers", metavar="N", help=WORKERS_HELP)] = None,
+    workers: Annotated[str | None, typer.Option("--workers", metavar="N|ray://...", help=WORKERS_HELP)] = None,
     probe: Annotated[bool, typer.Option("--probe/--no-probe", help="Measure a few frames of each plate for the estimate.")] = True,
 ) -> None:  # fmt: skip
     """A dry run: check the file and the table, count variants, estimate time, cost and disk. Renders nothing.

@@ -14,6 +14,7 @@ import typer
 
 from digidouble.deliver.settings import Quality
 from digidouble.errors import SettingsError
+from digidouble.farm.settings import check_workers
 from digidouble.schema.persona import SCOPES
 from digidouble.schema.time import FrameRange, FrameRate
 
@@ -83,21 +84,20 @@ def attribute_help(settings: type) -> dict[str, str]:
     return found
 
 
-def parse_workers(text: str | None) -> int | None:
-    """`--workers`: a number of workers on this machine; None when it is not given.
+def parse_workers(text: str | None) -> int | str | None:
+    """`--workers`: a number of workers on this machine, or a Ray cluster; None when it is not given.
 
     Raises:
-        typer.BadParameter: no number of 0 to 256, or a cluster.
+        typer.BadParameter: neither.
     """
     if text is None:
         return None
-    if text.startswith("ray:"):
-        raise typer.BadParameter(
-            f"{text!r}: campaigns run on this machine in this version; give a number", param_hint="--workers"
-        )
-    if not (text.isascii() and text.isdecimal()) or int(text[:9]) > 256:
-        raise typer.BadParameter(f"{text!r}: expected a number of 0 to 256", param_hint="--workers")
-    return int(text)
+    workers = _count_or_address(text)
+    try:
+        check_workers(workers)
+    except SettingsError as e:
+        raise typer.BadParameter(str(e), param_hint="--workers") from e
+    return workers
 
 
 def _cli_type(name: str, hint: Any) -> tuple[Any, dict[str, Any]]:
@@ -106,6 +106,8 @@ def _cli_type(name: str, hint: Any) -> tuple[Any, dict[str, Any]]:
     inner = next(a for a in get_args(hint) if a is not NoneType) if optional else hint
     if name == "purpose":
         return hint, {"parser": _one_of(SCOPES, "purpose"), "metavar": "|".join(SCOPES)}
+    if name == "workers":
+        return str, {"parser": _workers, "metavar": "N|ray://HOST:PORT|ray://local"}
     if name == "quality":
         return str, {"parser": _one_of(get_args(Quality), "quality"), "metavar": "|".join(get_args(Quality))}
     if inner is FrameRange:
@@ -138,3 +140,10 @@ def _one_of(words: tuple[str, ...], what: str) -> Callable[[Any], Any]:
         return text
 
     return _saying_why(parse)
+
+
+def _count_or_address(text: str) -> int | str:
+    return int(text[:9]) if text.isascii() and text.isdecimal() else text
+
+
+_workers = _saying_why(_count_or_address)

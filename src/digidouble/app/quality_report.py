@@ -46,7 +46,8 @@ def quality_report(
     rows = {
         "Plate": f"{Path(shot.path).name} ({w}x{h}, {shot.rate} frames/s, {shot.layout.name})",
         "Cast": ", ".join(f"track {track}: {persona.name}" for track, persona in personas.items()),
-        "Frames": f"{result.frames} in {result.wall_s:.1f} s ({result.frames / result.wall_s:.1f} frames/s)",
+        "Frames": f"{result.frames} in {result.wall_s:.1f} s ({(result.frames - result.continued) / result.wall_s:.1f} frames/s)",
+        **({"Continued": "; ".join(result.notes)} if result.notes else {}),
         "Encoding": delivered.encoding,
         **facts,
         "File": "; ".join(f"{f.path.name} (sha256 {f.sha256[:16]}...)" for f in delivered.files[:3]),
@@ -75,7 +76,9 @@ def timings(result: RenderResult) -> tuple[Timing, ...]:
 
 def _curves(result: RenderResult) -> tuple[Curve, ...]:
     drawn = {name for _, names in _CHARTS.values() for name in names}
-    charts = {**_CHARTS, **{name: ("", (name,)) for name in result.curves if name not in drawn}}
+    shares = tuple(name for name in result.curves if name.startswith("attention"))
+    others = {name: ("", (name,)) for name in result.curves if name not in drawn and name not in shares}
+    charts = {**_CHARTS, "Attention": ("share of the frame's faces", shares), **others}
     return tuple(
         Curve(title, unit, tuple(Series(name, *result.curves[name]) for name in names if name in result.curves))
         for title, (unit, names) in charts.items()

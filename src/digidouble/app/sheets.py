@@ -110,7 +110,7 @@ def faces_sheet(performance: Performance, plate: Footage, crops: int) -> Any:
             if roi.empty:
                 continue
             row.append(rgb8_from_frame(plate.frame(index))[roi.y0 : roi.y1, roi.x0 : roi.x1])
-            caption.append(f"frame {index}")
+            caption.append(f"frame {index}, {100 * track.attention_at(index):.0f} % attention")
         rows.append(row)
         captions.append(caption)
         titles.append(

@@ -125,7 +125,12 @@ class Show:
                 )
             raise typer.Exit(1) from e
         except KeyboardInterrupt:
-            self.err.print(Text("Interrupted; nothing half-written was left behind.", style="yellow"))
+            self.err.print(
+                Text(
+                    "Interrupted; nothing half-written was left behind. Run the same command again to continue a render.",
+                    style="yellow",
+                )
+            )
             if self.as_json:
                 self._json(
                     {"ok": False, "error": {"kind": "Interrupted", "message": "interrupted"}, "warnings": self.warnings}

@@ -23,7 +23,7 @@ from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import SettingsError
 from digidouble.farm import RenderResult, RenderSettings, left_out, render_shot
-from digidouble.farm.local import default_gate, frames_to_look_at, look_at_plate
+from digidouble.farm.gate import default_gate, frames_to_look_at, look_at_plate
 from digidouble.footage import Footage, FootageSettings
 from digidouble.footage.edit import is_edit
 from digidouble.perception.content import ContentGate
@@ -98,7 +98,8 @@ def swap(
 ) -> None:  # fmt: skip
     """Put doubles on a plate: identity from the personas; expression, gaze, light and camera from the plate.
 
-    A plate is analysed on first use; the analysis is kept in the cache, so that the next cast starts at once.
+    A plate is analysed on first use; the analysis is kept in the cache, so that the next cast starts at once. A render that
+    was cut off (Ctrl-C, a crash, a lost machine) goes on where it stopped when the same command is run again.
     """
     files = cast_files(cast)
     loaded = {path: load_persona(path) for path in dict.fromkeys(files.values())}
@@ -123,7 +124,7 @@ def swap(
     result, ready, page = swap_one(show, plate, plate_at, out, Job(casting, render, delivery, footage, report))
     if profile:
         show_profile(show, result, ready.analysis)
-    speed = result.frames / result.wall_s
+    speed = (result.frames - result.continued) / result.wall_s
     megabytes = sum(f.size_bytes for f in result.delivered.files) / 1e6
     show.done(
         _record(result, ready, page),
@@ -164,6 +165,8 @@ def swap_one(
         show.progress("rendering") as progress,
     ):
         result = render_shot(ready.footage, ready.performance, job.casting, out, render, delivery, progress, gate)
+    for note in result.notes:
+        show.say(note)
     for warning in result.delivered.warnings:
         show.warn(warning)
     page = report_path(out) if job.report else None
@@ -273,8 +276,9 @@ def _record(result: RenderResult, ready: Plate, page: Path | None) -> dict[str, 
         "log": delivered.log,
         "report": page,
         "frames": result.frames,
+        "continued_frames": result.continued,
         "wall_s": result.wall_s,
-        "frames_per_second": result.frames / result.wall_s,
+        "frames_per_second": (result.frames - result.continued) / result.wall_s,
         "stages_s": result.stages,
         "analysis": ready.analysis,
         "tracks": track_records(ready.performance),

@@ -15,6 +15,7 @@ from digidouble.campaign.spec import PURPOSE, read_campaign
 from digidouble.campaign.store import Made, Store
 from digidouble.errors import DigidoubleError
 from digidouble.farm import RenderSettings, prepare_shot
+from digidouble.farm.settings import check_workers
 from digidouble.footage import MemoryFootage, open_footage
 from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.persona import load_persona
@@ -59,11 +60,14 @@ class _Speed:
     basis: str
 
 
-def check_campaign(file: Path, out: Path | None = None, workers: int | None = None, probe: bool = True) -> Estimate:
+def check_campaign(
+    file: Path, out: Path | None = None, workers: int | str | None = None, probe: bool = True
+) -> Estimate:
     """A dry run: everything that can be refused is, and what is to be made is counted and estimated. Writes nothing.
 
     Args:
         out: the folder the campaign will go to; what is there already is counted as done, and its times are used.
+        workers: as for `run_campaign`; of a cluster the estimate is for one machine like this.
         probe: measure a few frames of each plate when there are no earlier times.
 
     Raises:
@@ -72,7 +76,9 @@ def check_campaign(file: Path, out: Path | None = None, workers: int | None = No
     plan = plan_campaign(read_campaign(file))
     store = Store(out) if out is not None and out.is_dir() else None
     todo = [v for v in plan.variants.values() if store is None or store.kept(v.variant_id) is None]
-    threads = plan.campaign.workers if workers is None else workers
+    workers = plan.campaign.workers if workers is None else workers
+    check_workers(workers)
+    threads = workers if isinstance(workers, int) else 0  # of a cluster: what one machine like this would take
     analysis = seconds = 0.0
     disk, known = 0.0, True
     basis: list[str] = []

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -20,20 +21,23 @@ from jaxtyping import UInt8
 
 from digidouble.deliver.overlay import DrawnOverlay, TextOverlay, draw_overlay
 from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
-from digidouble.deliver.writer import Writer, open_writer
+from digidouble.deliver.writer import open_writer
 from digidouble.errors import ContentRefused, DigidoubleError, NoFace
-from digidouble.farm.local import GATE_SIDE, default_gate, faces_in, frames_to_look_at, look_at_plate
+from digidouble.farm.gate import GATE_SIDE, default_gate, frames_to_look_at, look_at_plate
+from digidouble.farm.local import faces_in
 from digidouble.footage import Footage
 from digidouble.perception.content import ContentGate
 from digidouble.pipeline import render_frame
 from digidouble.render import PreparedCast
 from digidouble.schema.colour import rgb8_from_frame
-from digidouble.schema.frame import Frame
+from digidouble.schema.frame import Frame, Roi
 from digidouble.schema.mark import payload_of
 from digidouble.schema.performance import Performance
+from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange
 
 MEMORY_BYTES = 256 << 20  # of frames in flight
+CASTS_AT_ONCE = 4  # of one pass: each holds its personas' atlases
 THUMB_PX = 200
 LABEL_SECONDS = 2.0
 Cast = tuple[tuple[str, str], ...]
@@ -41,13 +45,29 @@ Cast = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True)
 class Job:
-    """One variant to make. Jobs of equal `cast` are cast alike."""
+    """One variant to make. Jobs of equal `cast` are cast alike. `drawn`: its overlays as pixels, when they are drawn already."""
 
     variant_id: str
     cast: Cast
     overlays: tuple[TextOverlay, ...]
     out: Path
     delivery: DeliverySettings
+    drawn: tuple[DrawnOverlay, ...] | None = None
+
+
+class JobWriter(Protocol):
+    """Where a job's frames go: `Writer`, or a segment on a machine that helps."""
+
+    notes: dict[str, object]
+
+    def write(self, frame: Frame, keep_clear: Sequence[Roi] = ()) -> None: ...
+
+    def close(self) -> DeliveredFiles | None: ...
+
+    def abort(self) -> None: ...
+
+
+Opened = Callable[[Job, Shot, DeliverySettings], JobWriter]
 
 
 @dataclass
@@ -59,7 +79,7 @@ class Outcome:
     error: str = ""
     final: bool = False
     thumb: UInt8[np.ndarray, "h w 3"] | None = None
-    writer: Writer | None = None
+    writer: JobWriter | None = None
     drawn: tuple[DrawnOverlay, ...] = field(default=())
 
     def fail(self, error: Exception) -> None:
@@ -75,7 +95,7 @@ class Outcome:
 def render_pass(
     plate: Footage, performance: Performance, frames: FrameRange, jobs: Sequence[Job],
     prepared: Callable[[Cast], list[PreparedCast]], workers: int = 0, progress: Callable[[int], None] | None = None,
-    gate: ContentGate | None = None,
+    gate: ContentGate | None = None, opened: Opened | None = None,
 ) -> list[Outcome]:  # fmt: skip
     """Make the jobs. One that fails is an outcome, and the others go on.
 
@@ -84,6 +104,7 @@ def render_pass(
         workers: frames in work at a time; 0 takes the machine's cores.
         progress: called after each frame with the number of variants that got it.
         gate: the content gate of this plate, which looks at it once however many passes there are; None is one of its own.
+        opened: where a job's frames go; None delivers them.
 
     Raises:
         KeyboardInterrupt and the like: unfinished files are removed first.
@@ -99,7 +120,7 @@ def render_pass(
     casts = _prepared(performance, outcomes, prepared)
     gates = {cast: gate.apart() for cast in casts}  # one cast's refusal is not the others'
     marks = {o.job.cast: payload_of(produce_id(performance, o.job)) for o in outcomes}
-    _open(plate, performance, frames, outcomes, casts)
+    _open(performance, frames, outcomes, casts, opened or _writer)
     workers = workers or os.cpu_count() or 1
     cv2.setNumThreads(1)  # frames run in parallel
     try:
@@ -169,21 +190,25 @@ def _prepared(
 
 
 def _open(
-    plate: Footage, performance: Performance, frames: FrameRange, outcomes: list[Outcome], casts: Mapping[Cast, list[PreparedCast]]
+    performance: Performance, frames: FrameRange, outcomes: list[Outcome], casts: Mapping[Cast, list[PreparedCast]], opened: Opened
 ) -> None:  # fmt: skip
-    whole = len(frames) == plate.shot.frame_count
+    whole, size_wh = len(frames) == performance.shot.frame_count, performance.shot.size_wh
     for outcome in outcomes:
         if outcome.error:
             continue
         try:
             job = outcome.job
-            outcome.drawn = tuple(draw_overlay(o, plate.shot.size_wh) for o in job.overlays)
+            outcome.drawn = tuple(draw_overlay(o, size_wh) for o in job.overlays) if job.drawn is None else job.drawn
             delivery = job.delivery if whole else replace(job.delivery, frame_range=frames)
             people = dict.fromkeys((c.plan.persona.name, c.plan.persona.sha256) for c in casts[job.cast])
             delivery = replace(delivery, produce_id=produce_id(performance, job), personas=tuple(people))
-            outcome.writer = open_writer(job.out, performance.shot, delivery)
+            outcome.writer = opened(job, performance.shot, delivery)
         except Exception as e:  # this variant only
             outcome.fail(e)
+
+
+def _writer(job: Job, shot: Shot, settings: DeliverySettings) -> JobWriter:
+    return open_writer(job.out, shot, settings)
 
 
 def _rendered(

@@ -7,19 +7,24 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 
-from digidouble.campaign.onepass import Cast, Job, Outcome, render_pass
+from digidouble.campaign.onepass import CASTS_AT_ONCE, Cast, Job, Outcome, render_pass
 from digidouble.campaign.plan import CampaignPlan, PlateFacts, Row, Variant, plan_campaign
 from digidouble.campaign.results import RESULTS, ResultRow, write_results
 from digidouble.campaign.spec import PURPOSE, read_campaign
 from digidouble.campaign.store import Made, Store, opened_store
 from digidouble.errors import AssetError, DigidoubleError, SettingsError
 from digidouble.farm import RenderSettings, prepare_shot
-from digidouble.farm.local import default_gate
+from digidouble.farm.gate import default_gate
+from digidouble.farm.pool import connected
+from digidouble.farm.segments import versions
+from digidouble.farm.settings import check_workers
 from digidouble.footage import Footage, open_footage
 from digidouble.perception.content import ContentGate
 from digidouble.performance import PerformSettings, analyse, load_performance
@@ -31,7 +36,6 @@ from digidouble.schema.persona import Persona
 MAX_RETRIES = 10
 ENCODER_FRAMES = 50  # pictures that an H.264 encoder holds (measured: 75 MB at 1280x720)
 ENCODERS_BYTES = 768 << 20
-CASTS_AT_ONCE = 4  # of one pass: each holds its personas' atlases
 Progress = Callable[[int, int], None]
 Say = Callable[[str], None]
 
@@ -60,29 +64,31 @@ class CampaignResult:
 
 
 def run_campaign(
-    file: Path, out: Path, workers: int | None = None, retries: int = 1, progress: Progress | None = None, say: Say | None = None
+    file: Path, out: Path, workers: int | str | None = None, retries: int = 1, progress: Progress | None = None, say: Say | None = None
 ) -> CampaignResult:  # fmt: skip
     """Make every version that `file` asks for, in the folder `out`. What is there from an earlier run is kept.
 
     A row that cannot be made is a row with an error in the result, and the others go on.
 
     Args:
-        workers: frames in work at a time; None takes the file's, 0 the machine's cores.
+        workers: frames in work at a time; None takes the file's, 0 the machine's cores; or a Ray cluster: ray://HOST:PORT, or
+            ray://local for one started here, whose machines each take a pass.
         retries: how often a variant is tried again after an error that may pass.
         progress: (frames of variants done, in all). say: a line for people about what comes next.
 
     Raises:
         CampaignError: the file or the table is wrong; nothing was rendered.
         OutputError: the folder cannot be written, or another run is at work in it.
+        FarmError: there is no such cluster, or its machines were lost; finished variants, results table and report are there.
         KeyboardInterrupt: Ctrl-C; finished variants, results table and report are there.
     """
     if not 0 <= retries <= MAX_RETRIES:
         raise SettingsError(f"retries = {retries}: expected 0..{MAX_RETRIES}")
     plan = plan_campaign(read_campaign(file))
-    with opened_store(out) as store:
-        run = _Run(
-            plan, store, plan.campaign.workers if workers is None else workers, progress, say or (lambda _: None)
-        )
+    workers = plan.campaign.workers if workers is None else workers
+    check_workers(workers)
+    with opened_store(out) as store, connected(workers) if isinstance(workers, str) else nullcontext() as ray:
+        run = _Run(plan, store, workers if isinstance(workers, int) else 0, progress, say or (lambda _: None), ray)
         try:
             run.all_plates(retries)
         finally:
@@ -93,8 +99,12 @@ def run_campaign(
 class _Run:
     """The state of one run."""
 
-    def __init__(self, plan: CampaignPlan, store: Store, workers: int, progress: Progress | None, say: Say) -> None:
+    def __init__(
+        self, plan: CampaignPlan, store: Store, workers: int, progress: Progress | None, say: Say, ray: Any = None
+    ) -> None:
+        """`ray`: the cluster, when there is one."""
         self._plan, self._store, self._workers, self._progress, self._say = plan, store, workers, progress, say
+        self._ray = ray
         self._started = time.perf_counter()
         self._analysis_s = self._render_s = 0.0
         self._reused: dict[str, Made] = {v: made for v in plan.variants if (made := store.kept(v)) is not None}
@@ -126,7 +136,10 @@ class _Run:
             casts, gate = _Casts(self._plan, performance), default_gate()
             left = variants
             for _ in range(retries + 1):
-                left = self._round(facts, footage, performance, casts, gate, left)
+                if self._ray is None:
+                    left = self._round(facts, footage, performance, casts, gate, left)
+                else:
+                    left = self._round_on_cluster(facts, footage, performance, casts, left)
                 if not left:
                     return
 
@@ -153,6 +166,40 @@ class _Run:
                 self._book(outcome, facts, seconds / len(batch))
                 if outcome.error and not outcome.final:
                     again.append(variant)
+        return again
+
+    def _round_on_cluster(
+        self, facts: PlateFacts, footage: Footage, performance: Performance, casts: _Casts, variants: list[Variant]
+    ) -> list[Variant]:
+        """The same on the machines of a cluster, a pass each. Raises FarmError."""
+        from digidouble.campaign import cluster, node
+
+        of_id, again = {v.variant_id: v for v in variants}, list[Variant]()
+        plate = cluster.ClusterPlate(
+            node.PlateFacts(
+                performance.shot, facts.frames, footage.settings, self._plan.campaign.look, PURPOSE, versions()
+            ),
+            Path(performance.file),
+            self._store.folder / "variants" / ".incoming",
+        )
+
+        def passes() -> Iterator[list[Job]]:
+            for batch in batches(variants, facts, self._plan.campaign.at_once):
+                batch = batch[: self._affordable(len(batch))]
+                if not batch:
+                    return
+                yield [self._job(v, facts) for v in batch]
+
+        def booked(outcome: Outcome, seconds: float) -> None:
+            variant = outcome.job.variant_id
+            self._render_s += seconds
+            self._tries[variant] = self._tries.get(variant, 0) + 1
+            self._book(outcome, facts, seconds)
+            self._advance(len(facts.frames))
+            if outcome.error and not outcome.final:
+                again.append(of_id[variant])
+
+        cluster.render_passes(self._ray, plate, passes(), casts.persona, booked)
         return again
 
     def _affordable(self, wanted: int) -> int:
@@ -269,14 +316,15 @@ class _Casts:
     def prepared(self, cast: Cast) -> list[PreparedCast]:
         if cast not in self._casts:
             self._casts[cast] = prepare_shot(
-                self._performance, {t: self._persona(who) for t, who in cast}, self._settings
+                self._performance, {t: self.persona(who) for t, who in cast}, self._settings
             )
         self._casts.move_to_end(cast)
         while len(self._casts) > CASTS_AT_ONCE:
             self._casts.popitem(last=False)
         return self._casts[cast]
 
-    def _persona(self, name: str) -> Persona:
+    def persona(self, name: str) -> Persona:
+        """A persona of the campaign. Raises AssetError: its file was changed; ConsentError: its consent was taken back."""
         if name not in self._personas:
             facts = self._plan.personas[name]
             persona = load_persona(facts.file)

@@ -87,11 +87,11 @@ def composite_linear(frame: Frame, layers: list[Layer]) -> Float32[np.ndarray, "
 def farthest_first(layers: list[Layer]) -> list[Layer]:
     """In the order in which they are blended."""
 
-    def depth(layer: Layer) -> float:
+    def nearness(layer: Layer) -> tuple[int, float]:
         known = layer.depth_px[np.isfinite(layer.depth_px)]
-        return -float(np.median(known)) if len(known) else 0.0
+        return layer.rank, -float(np.median(known)) if len(known) else 0.0
 
-    return sorted(layers, key=depth)
+    return sorted(layers, key=nearness)
 
 
 def matte_of(layer: Layer) -> Float32[np.ndarray, "h w"]:

@@ -29,6 +29,7 @@ from digidouble.errors import OutputError, SettingsError
 from digidouble.schema.colour import space_of
 from digidouble.schema.frame import Frame, Roi
 from digidouble.schema.shot import Shot
+from digidouble.schema.time import FrameRange
 from digidouble.schema.timecode import timecode_at
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".exr")
@@ -69,7 +70,9 @@ class SequenceName:
 class ImageSink:
     """One picture or one sequence under construction."""
 
-    def __init__(self, out: Path, shot: Shot, settings: DeliverySettings, labels: Labels) -> None:
+    def __init__(
+        self, out: Path, shot: Shot, settings: DeliverySettings, labels: Labels, partial: Path | None = None
+    ) -> None:
         self._out, self._shot, self._labels = out, shot, labels
         self._suffix = out.suffix.lower()
         self._sequence = SequenceName.of(out)
@@ -85,11 +88,11 @@ class ImageSink:
             self.warnings.append(f"{self._suffix} holds 8 bits; the plate is deeper (PNG, TIFF and EXR keep it)")
         if shot.layout.has_alpha and self._suffix in (".jpg", ".jpeg"):
             self.warnings.append("JPEG has no alpha channel; the plate's alpha was dropped")
-        self._partial = partial_path(out)
+        self._partial = partial or partial_path(out)
         with output_errors(out):
             if self._sequence is not None:
-                self._partial = self._partial.with_suffix("")
-                self._partial.mkdir()
+                self._partial = partial or self._partial.with_suffix("")
+                self._partial.mkdir(exist_ok=partial is not None)
             else:
                 self._partial.touch(exist_ok=False)
 
@@ -109,6 +112,21 @@ class ImageSink:
                 target.write_bytes(_encoded(frame, self._suffix, encoded_cicp(self._shot), self._labels))
         self._pairs.append((target, final))
 
+    def adopt(self, segment: Path, frames: FrameRange) -> None:
+        """Take the pictures of a rendered segment as they are; the segment keeps its own (signing changes files).
+
+        Raises:
+            OutputError: one is missing.
+        """
+        for index in frames:
+            name = self._sequence.name(self._shot.start_number + index) if self._sequence else self._out.name
+            if not (segment / name).is_file():
+                raise OutputError(f"{segment / name}: is missing from the rendered segment: render again")
+            target = self._partial / name if self._sequence else self._partial
+            with output_errors(self._out.with_name(name)):
+                _linked(segment / name, target)
+            self._pairs.append((target, self._out.with_name(name)))
+
     def finish(self) -> list[tuple[Path, Path]]:
         """[(partial name, final name)] in frame order."""
         return self._pairs
@@ -126,6 +144,15 @@ class ImageSink:
         moving = shot.kind != "image"
         primaries, more = exr_colour(shot, own_samples=shot.layout.is_float)
         return ExrInfo(shot.rate if moving else None, timecode, primaries, self._labels, more=more)
+
+
+def _linked(source: Path, target: Path) -> None:
+    """A second name for a file; a copy where the disk has no second names."""
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def exr_colour(shot: Shot, own_samples: bool) -> tuple[int | None, dict[str, str]]:

@@ -29,12 +29,14 @@ from jaxtyping import Float
 from digidouble.deliver.audio import AudioCopy
 from digidouble.deliver.hdr import static_hdr
 from digidouble.deliver.labels import Labels, append_xmp_box, metadata_keys
+from digidouble.deliver.packets import Encoded, read_packets
 from digidouble.deliver.partial import output_errors, partial_path
 from digidouble.deliver.samples import encoded_if_linear, encoded_tags, native_format, put_alpha, video_frame
 from digidouble.deliver.settings import Codec, DeliverySettings
 from digidouble.errors import MediaError, OutputError, SettingsError
 from digidouble.schema.frame import ColourTags, Frame, PixelLayout
 from digidouble.schema.shot import Shot
+from digidouble.schema.time import FrameRange
 from digidouble.schema.timecode import timecode_at
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ _ENCODERS = {
 }
 _PRESETS = {"draft": ("veryfast", 16), "standard": ("fast", 15), "final": ("slow", 12)}
 _PQ, _HLG = 16, 18
+_REORDERED = {"h264": 2, "h265": 2}  # frames by which decoding may run ahead of showing: B pyramids of x264 and x265
 
 
 @dataclass(frozen=True)
@@ -115,20 +118,25 @@ def plan_encoding(suffix: str, shot: Shot, settings: DeliverySettings) -> Encodi
     if shot.layout.kind == "yuv" and _depth(pix_fmt) < layout.bits:
         warnings.append(f"{layout.bits}-bit samples were reduced to {_depth(pix_fmt)} bits for {codec}")
     options = _options(codec, pix_fmt, settings)
+    if codec == "h265" and shot.kind == "movie" and shot.colour.transfer == _PQ:
+        options["x265-params"] += static_hdr(Path(shot.path)).x265
     return Encoding(codec, _ENCODERS[codec], pix_fmt, options, _tags(codec, pix_fmt, shot), tuple(warnings))
 
 
 class MovieSink:
     """One movie under construction."""
 
-    def __init__(self, out: Path, shot: Shot, settings: DeliverySettings, labels: Labels) -> None:
+    def __init__(
+        self, out: Path, shot: Shot, settings: DeliverySettings, labels: Labels, partial: Path | None = None
+    ) -> None:
         self._out, self._labels, self._rate, self._size_wh = out, labels, shot.rate, shot.size_wh
         self._plan = plan_encoding(out.suffix.lower(), shot, settings)
-        self._partial = partial_path(out)
+        self._partial = partial or partial_path(out)
         self._audio: AudioCopy | None = None
         self._container: OutputContainer | None = None
-        self._count, self._timecode = 0, ""
-        self.wants_matte = self._plan.codec == "prores4444" and not shot.layout.has_alpha
+        self._count, self._placed, self._timecode = 0, 0, ""
+        self._reordered = _REORDERED.get(self._plan.codec, 0)
+        self.wants_matte = holds_matte(self._plan, shot)
         self.encoding = f"{self._plan.encoder} {self._plan.pix_fmt}"
         self.warnings = list(self._plan.warnings)
         try:
@@ -141,7 +149,7 @@ class MovieSink:
     def put(self, frame: Frame, matte: Float[np.ndarray, "h w"] | None = None) -> None:
         """Encode one frame; the first is shown at time 0. `matte`: 0..1, for the alpha; none is a frame without a double."""
         with output_errors(self._out):
-            picture = _converted(video_frame(encoded_if_linear(frame)), self._plan)
+            picture = converted(video_frame(encoded_if_linear(frame)), self._plan)
             if self.wants_matte:
                 put_alpha(picture, matte)
             picture.pts, picture.time_base = self._count, 1 / self._rate.fps
@@ -150,10 +158,43 @@ class MovieSink:
             if self._audio is not None:
                 self._audio.mux_until(self._rate.seconds_at(self._count))
 
+    def adopt(self, segment: Path, frames: FrameRange) -> None:
+        """Take the packets of a rendered segment as they are; its first frame is shown after the last one so far.
+
+        Raises:
+            OutputError: it is damaged, or was encoded with other parameters.
+        """
+        with output_errors(self._out):
+            packets = read_packets(segment, len(frames))
+            if next(packets).data != bytes(self._stream.codec_context.extradata or b""):
+                raise OutputError(
+                    f"{segment}: was encoded with other parameters than {self._out} wants; remove it and render again"
+                )
+            for packet in packets:
+                self._place(packet)
+            self._count += len(frames)
+
+    def _place(self, encoded: Encoded) -> None:
+        """Mux one packet of a segment that starts at `_count`."""
+        import av
+
+        if self._container is None:
+            raise OutputError(f"{self._out}: the movie is closed already")
+        packet = av.Packet(encoded.data)
+        packet.time_base = 1 / self._rate.fps
+        # Decoding times count packets, as far before the pictures as this codec reorders them: the same in every segment.
+        packet.pts, packet.dts = self._count + encoded.index, self._placed - self._reordered
+        packet.duration, packet.is_keyframe, packet.stream = 1, encoded.key, self._stream
+        self._placed += 1
+        self._container.mux(packet)
+        if self._audio is not None:
+            self._audio.mux_until(self._rate.seconds_at(self._placed))
+
     def finish(self) -> list[tuple[Path, Path]]:
         """Flush, close, label and check the file. Returns [(partial name, final name)]."""
         with output_errors(self._out):
-            self._mux(None)
+            if not self._placed:
+                self._mux(None)
             if self._audio is not None:
                 self._audio.mux_until(None)
                 self.warnings += self._audio.warnings
@@ -185,19 +226,11 @@ class MovieSink:
         self._partial.touch(exist_ok=False)
         container = self._container = av.open(str(self._partial), "w", options=options)
         container.metadata.update(metadata_keys(self._labels, suffix))
-        options = dict(self._plan.options)
-        if self._plan.codec == "h265" and shot.kind == "movie" and shot.colour.transfer == _PQ:
-            options["x265-params"] += static_hdr(Path(shot.path)).x265
-        stream = container.add_stream(self._plan.encoder, rate=shot.rate.fps, options=options)
+        stream = container.add_stream(self._plan.encoder, rate=shot.rate.fps, options=dict(self._plan.options))
         assert isinstance(stream, av.VideoStream)
         self._stream = stream
         context = stream.codec_context
-        context.width, context.height = shot.size_wh
-        context.pix_fmt = self._plan.pix_fmt
-        context.thread_count = settings.threads
-        context.sample_aspect_ratio = Fraction(1)
-        context.color_primaries, context.color_trc = self._plan.colour.primaries, self._plan.colour.transfer
-        context.colorspace, context.color_range = self._plan.colour.matrix, 2 if self._plan.colour.full_range else 1
+        configured(context, self._plan, shot, settings.threads)
         if self._plan.codec == "h265" and suffix != ".mkv":
             context.codec_tag = "hvc1"  # Apple's players refuse hev1
         if shot.timecode:
@@ -221,10 +254,7 @@ class MovieSink:
     def _mux(self, picture: av.VideoFrame | None) -> None:
         if self._container is None:
             raise OutputError(f"{self._out}: the movie is closed already")
-        packets = self._stream.encode(picture)
-        if self._plan.encoder == "dnxhd":
-            packets = [_with_colour_volume(packet, self._plan.colour.matrix) for packet in packets]
-        self._container.mux(packets)
+        self._container.mux(as_written(self._stream.encode(picture), self._plan))
 
     def _close(self) -> None:
         audio, container = self._audio, self._container
@@ -265,6 +295,26 @@ class MovieSink:
             self.warnings.append(f"the file's colour tags read back as {'/'.join(map(str, got))}, not {wanted}")
 
 
+def holds_matte(plan: Encoding, shot: Shot) -> bool:
+    """Whether the alpha of an encoding has room for the doubles' matte."""
+    return plan.codec == "prores4444" and not shot.layout.has_alpha
+
+
+def configured(context: av.VideoCodecContext, plan: Encoding, shot: Shot, threads: int) -> None:
+    """Give an encoder the size, format, tags and threads of a delivery: the same for a whole movie and for a segment of it."""
+    context.width, context.height = shot.size_wh
+    context.pix_fmt = plan.pix_fmt
+    context.thread_count = threads
+    context.sample_aspect_ratio = Fraction(1)
+    context.color_primaries, context.color_trc = plan.colour.primaries, plan.colour.transfer
+    context.colorspace, context.color_range = plan.colour.matrix, 2 if plan.colour.full_range else 1
+
+
+def as_written(packets: list[av.Packet], plan: Encoding) -> list[av.Packet]:
+    """An encoder's packets as they go into files."""
+    return [_with_colour_volume(p, plan.colour.matrix) for p in packets] if plan.encoder == "dnxhd" else packets
+
+
 def _with_colour_volume(packet: av.Packet, matrix: int) -> av.Packet:
     """A DNxHR packet whose header names the matrix (SMPTE ST 2019-1, byte 0x2C, bits 1 and 2): FFmpeg's encoder leaves BT.709 there,
     and its decoder believes that more than the container."""
@@ -276,7 +326,7 @@ def _with_colour_volume(packet: av.Packet, matrix: int) -> av.Packet:
     return packet
 
 
-def _converted(picture: av.VideoFrame, plan: Encoding) -> av.VideoFrame:
+def converted(picture: av.VideoFrame, plan: Encoding) -> av.VideoFrame:
     """The picture in the encoder's pixel format, with its tags; the same object when nothing needs converting."""
     from av.video.reformatter import Interpolation
 

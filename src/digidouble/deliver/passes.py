@@ -4,17 +4,16 @@
     DIR/NAME.nk          see `nuke`                         DIR/NAME.exr.delivery.json
 
 Every frame has its files and every file the same layers: where there is no face they are blank. Frames are numbered like
-the plate. Files may be written in any order from any thread; they appear under their names when all are there.
+the plate. Files may be written in any order from any thread; `staged_passes` gives them their names when all are there.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -24,13 +23,10 @@ from jaxtyping import Float32
 from digidouble.deliver import cryptomatte
 from digidouble.deliver.exr import ExrInfo, ExrLayer, write_exr
 from digidouble.deliver.images import SequenceName, exr_colour, png_bytes
-from digidouble.deliver.log import append_log, delivery_record, log_path
-from digidouble.deliver.nuke import nuke_script
-from digidouble.deliver.partial import output_errors, partial_path
-from digidouble.deliver.settings import DeliveredFile, DeliveredFiles, DeliverySettings
+from digidouble.deliver.partial import output_errors
+from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.sidecar import PassTrack, focal_px, frame_json
-from digidouble.deliver.visible_label import VisibleLabel, choose_corner, label_frame
-from digidouble.deliver.writer import delivered_file, labelled_frames
+from digidouble.deliver.visible_label import VisibleLabel, choose_corner, label_frame, labelled_frames
 from digidouble.errors import OutputError, SettingsError
 from digidouble.schema.frame import ColourTags, Frame, PixelLayout, Roi
 from digidouble.schema.layers import FacePasses, FramePasses
@@ -122,86 +118,69 @@ class PassesPlan:
     form: PassesFormat = "exr"
     keep_clear: tuple[Roi, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.form not in ("exr", "png16"):
+            raise SettingsError(f"passes format {self.form!r}: expected exr or png16")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise OutputError(f"{self.folder}: is a file; name a folder for the passes")
+        if not self.folder.parent.is_dir():
+            raise OutputError(f"{self.folder}: the folder {self.folder.parent} does not exist: create it first")
+
+    @property
+    def pattern(self) -> Path:
+        return self.folder / f"{self.stem}.####{'.exr' if self.form == 'exr' else '.png'}"
+
+    @cached_property
+    def label(self) -> VisibleLabel | None:
+        """The visible label of the comp, in its corner."""
+        wanted = VisibleLabel(self.settings.label_corner) if self.settings.visible_label else None
+        return choose_corner(self.shot.size_wh, wanted, self.keep_clear) if wanted else None
+
+    @property
+    def labelled(self) -> int:
+        """How many of the first frames carry it."""
+        return labelled_frames(self.shot, self.label)
+
+    def name(self, index: int, part: str = "") -> str:
+        """The file name of a frame, or of a part of it."""
+        pattern = self.pattern.with_name(f"{self.stem}.{part}.####.png") if part else self.pattern
+        return SequenceName(pattern).name(self.shot.start_number + index)
+
+    def names(self, index: int) -> list[str]:
+        """All files of a frame, the sidecar last."""
+        doubles = [name for t in self.tracks for name in (t.layer, f"{t.layer}_matte")]
+        parts = [""] if self.form == "exr" else ["comp", *doubles, "albedo", "N", "uv", "conf"]
+        return [*(self.name(index, part) for part in parts), Path(self.name(index)).with_suffix(".json").name]
+
 
 class PassesWriter:
-    """Passes under construction. `write` may be called from several threads; encoding is done by one at a time (memory)."""
+    """Writes frames' passes. May be called from several threads; encoding is done by one at a time (memory)."""
 
     def __init__(self, plan: PassesPlan) -> None:
-        if plan.form not in ("exr", "png16"):
-            raise SettingsError(f"passes format {plan.form!r}: expected exr or png16")
-        self._plan, self._lock, self._done = plan, threading.Lock(), set[int]()
-        suffix = ".exr" if plan.form == "exr" else ".png"
-        self._pattern = plan.folder / f"{plan.stem}.####{suffix}"
+        self._plan, self._lock = plan, threading.Lock()
         self._labels = plan.settings.labels_for(plan.shot)
-        label = VisibleLabel(plan.settings.label_corner) if plan.settings.visible_label else None
-        self._label = choose_corner(plan.shot.size_wh, label, plan.keep_clear) if label else None
-        self._labelled = labelled_frames(plan.shot, label)
-        if plan.folder.exists() and not plan.folder.is_dir():
-            raise OutputError(f"{plan.folder}: is a file; name a folder for the passes")
-        self._made = not plan.folder.exists()
-        with output_errors(plan.folder):
-            plan.folder.mkdir(exist_ok=True)
-            self._partial = partial_path(plan.folder / plan.stem)
-            self._partial.mkdir()
 
-    def write(self, passes: FramePasses) -> None:
-        """Deliver a frame's passes.
+    def write(self, passes: FramePasses, folder: Path) -> None:
+        """A frame's files into a folder, under the names of `PassesPlan.names`.
 
         Raises:
-            OutputError: the frame is not in the range, comes twice, or cannot be written.
+            OutputError: the frame is not in the range, or cannot be written.
         """
         plan = self._plan
-        if passes.index not in plan.frames or passes.index in self._done:
-            raise OutputError(f"{self._pattern}: frame {passes.index} is outside {plan.frames} or was written before")
-        if passes.index - plan.frames.start < self._labelled and self._label is not None:
-            passes = replace(passes, comp_linear=_labelled(passes.comp_linear, plan.shot, self._label))
-        name = SequenceName(self._pattern).name(plan.shot.start_number + passes.index)
+        if passes.index not in plan.frames:
+            raise OutputError(f"{plan.pattern}: frame {passes.index} is outside {plan.frames}")
+        if passes.index - plan.frames.start < plan.labelled and plan.label is not None:
+            passes = replace(passes, comp_linear=_labelled(passes.comp_linear, plan.shot, plan.label))
+        name = plan.name(passes.index)
         with self._lock, output_errors(plan.folder / name):
             layers = layers_of(passes, plan.tracks, plan.shot)
             if plan.form == "exr":
-                write_exr(self._partial / name, layers, self._info(passes.index))
+                write_exr(folder / name, layers, self._info(passes.index))
             else:
-                self._write_png(name, layers)
-            sidecar = Path(name).with_suffix(".json").name
-            (self._partial / sidecar).write_text(frame_json(passes, plan.shot, plan.tracks, name), "utf-8")
-            self._done.add(passes.index)
-
-    def close(self) -> DeliveredFiles:
-        """Move all files to their names and log the delivery.
-
-        Raises:
-            OutputError: a frame was not written; nothing is left then.
-        """
-        plan = self._plan
-        missing = len(plan.frames) - len(self._done)
-        if missing:
-            self.abort()
-            raise OutputError(f"{self._pattern}: {missing} of {len(plan.frames)} frames were not written")
-        with output_errors(plan.folder):
-            if plan.form == "exr":
-                script = nuke_script(
-                    plan.shot, plan.frames, self._pattern.resolve(), [t.layer for t in plan.tracks],
-                    Path(plan.shot.path).resolve(),
-                )  # fmt: skip
-                (self._partial / f"{plan.stem}.nk").write_text(script, "utf-8")
-            pairs = [(file, plan.folder / file.name) for file in sorted(self._partial.iterdir())]
-            files = tuple(DeliveredFile(d.path, d.size_bytes, d.sha256) for d in (delivered_file(*p) for p in pairs))
-            shown = min(len(plan.frames), self._labelled)
-            delivered = DeliveredFiles(
-                files, log_path(self._pattern), len(plan.frames), f"passes {plan.form}", self._labels, shown
+                self._write_png(folder, passes.index, layers)
+            (folder / plan.names(passes.index)[-1]).write_text(
+                frame_json(passes, plan.shot, plan.tracks, name), "utf-8"
             )
-            append_log(delivered.log, delivery_record(delivered, plan.shot, plan.settings))
-            for partial, final in pairs:
-                partial.replace(final)
-            self._partial.rmdir()
-        return delivered
-
-    def abort(self) -> None:
-        """Remove what was written, and the folder if it was made for it."""
-        shutil.rmtree(self._partial, ignore_errors=True)
-        if self._made:
-            with suppress(OSError):  # not empty or gone: somebody else's
-                self._plan.folder.rmdir()
 
     def _info(self, index: int) -> ExrInfo:
         shot = self._plan.shot
@@ -214,15 +193,13 @@ class PassesWriter:
             more=cryptomatte.metadata(names) | colour,
         )  # fmt: skip
 
-    def _write_png(self, name: str, layers: Sequence[ExrLayer]) -> None:
+    def _write_png(self, folder: Path, index: int, layers: Sequence[ExrLayer]) -> None:
         for layer in layers:
             pixels = _displayable(layer)
             if pixels is None:
                 continue
-            part = layer.name or "comp"
-            file = self._partial / re.sub(r"\.(\d+)\.png$", rf".{part}.\1.png", name)
             codes = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
-            file.write_bytes(png_bytes(codes, self._labels))
+            (folder / self._plan.name(index, layer.name or "comp")).write_bytes(png_bytes(codes, self._labels))
 
 
 def _window(roi: Roi) -> tuple[slice, slice]:

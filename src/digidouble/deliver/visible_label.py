@@ -9,6 +9,7 @@ The label is blended into the frame's own samples; those outside its rectangle k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,6 +22,7 @@ from jaxtyping import Float, Num
 
 from digidouble.errors import SettingsError
 from digidouble.schema.frame import ColourTags, Frame, PixelLayout, Roi
+from digidouble.schema.shot import Shot
 
 Corner = Literal["top_left", "top_right", "bottom_left", "bottom_right"]
 CORNERS: tuple[Corner, ...] = ("top_left", "top_right", "bottom_left", "bottom_right")
@@ -68,6 +70,13 @@ def choose_corner(size_wh: tuple[int, int], label: VisibleLabel, keep_clear: Seq
         )
 
     return replace(label, corner=min((label.corner, *CORNERS), key=covered))
+
+
+def labelled_frames(shot: Shot, label: VisibleLabel | None) -> int:
+    """How many of a delivery's first frames carry the label: two seconds of a movie, the whole of a still, none when waived."""
+    if label is None:
+        return 0
+    return 1 if shot.kind == "image" else math.ceil(label.seconds * shot.rate.fps)
 
 
 def label_frame(frame: Frame, label: VisibleLabel) -> Frame:

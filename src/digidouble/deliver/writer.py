@@ -13,7 +13,6 @@ nothing behind and whatever stood under the final name untouched.
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,10 +29,11 @@ from digidouble.deliver.movie import MOVIE_SUFFIXES, MovieSink
 from digidouble.deliver.partial import output_errors
 from digidouble.deliver.settings import DeliveredFile, DeliveredFiles, DeliverySettings
 from digidouble.deliver.signing import sign_delivery
-from digidouble.deliver.visible_label import VisibleLabel, choose_corner, label_frame
+from digidouble.deliver.visible_label import VisibleLabel, choose_corner, label_frame, labelled_frames
 from digidouble.errors import OutputError
 from digidouble.schema.frame import Frame, PixelLayout, Roi
 from digidouble.schema.shot import Shot
+from digidouble.schema.time import FrameRange
 
 
 @runtime_checkable
@@ -46,6 +46,10 @@ class Sink(Protocol):
 
     def put(self, frame: Frame, matte: Float[np.ndarray, "h w"] | None = None) -> None: ...
 
+    def adopt(self, segment: Path, frames: FrameRange) -> None:
+        """Take a rendered segment as it is."""
+        ...
+
     def finish(self) -> list[tuple[Path, Path]]:
         """Complete the files under their partial names. Returns [(partial name, final name)]."""
         ...
@@ -55,8 +59,10 @@ class Sink(Protocol):
         ...
 
 
-def open_writer(out: Path, shot: Shot, settings: DeliverySettings) -> Writer:
+def open_writer(out: Path, shot: Shot, settings: DeliverySettings, partial: Path | None = None) -> Writer:
     """A writer for what `out` names: .mp4 .mov .mkv, .png .jpg .tif .webp .exr, or a sequence `name.####.exr`.
+
+    `partial`: where it grows, on the same disk; None chooses a hidden name beside its place.
 
     Raises:
         OutputError: an unknown suffix, a folder that is missing or not writable, or `out` is the plate itself.
@@ -77,7 +83,7 @@ def open_writer(out: Path, shot: Shot, settings: DeliverySettings) -> Writer:
             f"{out}: a float plate in {shot.colour.space} is delivered as .exr; {suffix} has no place for its colour space"
         )
     labels = settings.labels_for(shot)
-    sink: Sink = (MovieSink if suffix in MOVIE_SUFFIXES else ImageSink)(out, shot, settings, labels)
+    sink: Sink = (MovieSink if suffix in MOVIE_SUFFIXES else ImageSink)(out, shot, settings, labels, partial)
     return Writer(out, shot, settings, labels, sink)
 
 
@@ -132,6 +138,23 @@ class Writer:
                 self._abandon()
                 raise
             self._count, self._last_index = self._count + 1, frame.index
+
+    def adopt(self, segment: Path, frames: FrameRange) -> None:
+        """Deliver a rendered segment (`segments.SegmentWriter`) as the next frames, label and all, without encoding it again.
+
+        Raises:
+            OutputError: it does not follow the last frame, or is damaged. The delivery is then aborted.
+        """
+        with self._lock:
+            self._must_be_open()
+            try:
+                if self._last_index is not None and frames.start != self._last_index + 1:
+                    raise OutputError(f"{self._out}: segment {frames.start} came after frame {self._last_index}")
+                self._sink.adopt(segment, frames)
+            except BaseException:
+                self._abandon()
+                raise
+            self._count, self._last_index = self._count + len(frames), frames.end_exclusive - 1
 
     def close(self) -> DeliveredFiles:
         """Complete, check, log and rename. Closing again returns the same delivery.
@@ -220,13 +243,6 @@ class Writer:
 def _facts(layout: PixelLayout) -> tuple[object, ...]:
     """What makes two layouts the same samples; names differ between decoders."""
     return layout.kind, layout.bits, layout.chroma_shift_xy, layout.has_alpha, layout.is_float
-
-
-def labelled_frames(shot: Shot, label: VisibleLabel | None) -> int:
-    """How many leading frames carry the visible label."""
-    if label is None:
-        return 0
-    return 1 if shot.kind == "image" else math.ceil(label.seconds * shot.rate.fps)
 
 
 def delivered_file(partial: Path, final: Path) -> DeliveredFile:

@@ -39,7 +39,9 @@ def open_footage(path: str | Path, settings: FootageSettings | None = None) -> F
         space = OcioSpace(
             config_path(settings.ocio), settings.ocio_plate
         )  # first: it is refused sooner than a plate is read
-        return OcioFootage(open_footage(path, replace(settings, ocio="", ocio_plate="")), space)
+        opened = OcioFootage(open_footage(path, replace(settings, ocio="", ocio_plate="")), space)
+        opened.settings = settings
+        return opened
     suffix = path.suffix.lower()
     from digidouble.footage import sequence, still
 

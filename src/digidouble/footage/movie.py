@@ -75,7 +75,7 @@ class MovieFootage(Footage):
 
     def __init__(self, path: Path, settings: FootageSettings) -> None:
         self._path = path
-        self._settings = settings
+        self.settings = settings
         self._cursor: tuple[int, Generator[Frame]] | None = None
         self._lock = threading.Lock()  # guards the cursor of `frame`; iterators have containers of their own
         warnings: list[str] = []
@@ -128,13 +128,13 @@ class MovieFootage(Footage):
             if stream.codec_context is None:
                 raise UnreadableMedia(f"{self._path}: its pictures are in a codec that is not known here")
             w, h = stream.codec_context.width, stream.codec_context.height
-            if w < 1 or h < 1 or w * h > self._settings.max_pixels or max(w, h) > 16384:
+            if w < 1 or h < 1 or w * h > self.settings.max_pixels or max(w, h) > 16384:
                 raise UnreadableMedia(
-                    f"{self._path}: pictures of {w}x{h}; expected 1 to 16384 a side, {self._settings.max_pixels} pixels"
+                    f"{self._path}: pictures of {w}x{h}; expected 1 to 16384 a side, {self.settings.max_pixels} pixels"
                 )
-            stream.codec_context.options = {"max_pixels": str(self._settings.max_pixels)}
+            stream.codec_context.options = {"max_pixels": str(self.settings.max_pixels)}
             stream.codec_context.thread_type = "AUTO"
-            stream.codec_context.thread_count = self._settings.threads
+            stream.codec_context.thread_count = self.settings.threads
             yield container, stream
 
     def _first_picture(self, container: InputContainer, stream: av.VideoStream) -> av.VideoFrame:
@@ -151,7 +151,7 @@ class MovieFootage(Footage):
     def _scanned(self, warnings: list[str]) -> _Scan:
         with self._opened() as (container, stream):
             scan = _scan_packets(container, stream, self._path.stat().st_size)
-        if scan.is_sure and not self._settings.allow_damaged:
+        if scan.is_sure and not self.settings.allow_damaged:
             return scan
         with self._opened() as (container, stream):
             times = [picture.pts for picture in _pictures(container, stream)]
@@ -161,7 +161,7 @@ class MovieFootage(Footage):
             raise UnreadableMedia(f"{self._path}: no frame decodes")
         if scan.promised > scan.count:
             warnings.append(f"{self._path.name}: cut short: {len(times)} of {scan.promised} frames are there and used")
-        elif self._settings.allow_damaged and len(times) < scan.count:
+        elif self.settings.allow_damaged and len(times) < scan.count:
             lost = scan.count - len(times)
             warnings.append(f"{self._path.name}: damaged: {lost} of {scan.count} frames do not decode and are left out")
         # Times that go back from one shown picture to the next are not times (AVI numbers packets, not pictures).
@@ -176,7 +176,7 @@ class MovieFootage(Footage):
 
     def _on_variable_rate(self, timing: Timing, warnings: list[str]) -> None:
         text = f"frame times stray up to {timing.worst_frames:.1f} frames from a constant {timing.rate} frames/s"
-        if self._settings.rate_policy == "refuse":
+        if self.settings.rate_policy == "refuse":
             raise VariableRate(f"{self._path}: {text}; convert it to a constant rate, or choose the policy 'conform'")
         warnings.append(f"{self._path.name}: {text}; every frame is kept once, at that rate")
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 
 from digidouble.errors import SettingsError
+from digidouble.footage.settings import FootageSettings
 from digidouble.schema.frame import Frame
 from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange
@@ -18,10 +19,12 @@ class Footage(ABC):
     Attributes:
         shot: the facts.
         warnings: sentences a person should read (uneven frame times, interlacing, damage).
+        settings: how it was opened.
     """
 
     shot: Shot
     warnings: tuple[str, ...] = ()
+    settings: FootageSettings = FootageSettings()
 
     def frames(self, frame_range: FrameRange | None = None) -> Iterator[Frame]:
         """Frames in order, decoded as they are asked for, in constant memory. The range is clipped to the shot.

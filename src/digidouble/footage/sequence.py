@@ -47,7 +47,7 @@ class SequenceFootage(Footage):
 
     def __init__(self, pattern: Path, settings: FootageSettings) -> None:
         self._pattern = pattern
-        self._settings = settings
+        self.settings = settings
         numbers = _numbers(pattern)
         self._start = numbers[0]
         picture = read_picture(file_of(pattern, self._start), settings.max_pixels)
@@ -69,7 +69,7 @@ class SequenceFootage(Footage):
         path = file_of(self._pattern, self._start + index)
         if not path.is_file():
             raise MissingFrame(f"{self._pattern}: frame {self._start + index} is missing: no file {path.name}")
-        picture = read_picture(path, self._settings.max_pixels)
+        picture = read_picture(path, self.settings.max_pixels)
         size_wh = (picture.planes[0].shape[1], picture.planes[0].shape[0])
         if (size_wh, picture.layout) != (self._size_wh, self._layout):
             raise UnreadableMedia(

@@ -26,6 +26,7 @@ class StillFootage(Footage):
     """
 
     def __init__(self, path: Path, settings: FootageSettings) -> None:
+        self.settings = settings
         picture = read_picture(path, settings.max_pixels)
         self._frame = Frame(0, Fraction(0), picture.planes, picture.layout, picture.colour)
         self.shot = Shot(

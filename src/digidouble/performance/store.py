@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from collections import OrderedDict
 from fractions import Fraction
@@ -14,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from digidouble.assets import AssetReader, bounded, expect
 from digidouble.errors import DamagedAsset, DigidoubleError
 from digidouble.performance import modalities
+from digidouble.performance.attention import with_attention
 from digidouble.performance.finish import CHUNK
 from digidouble.schema.frame import ColourTags, PixelLayout
 from digidouble.schema.mesh import face_model
@@ -204,11 +207,16 @@ def load_performance(path: Path) -> Performance:
             raise DamagedAsset(f"{path}: the list of tracks is a {type(facts['tracks']).__name__}.")
         store = PerfStore(reader)
         store.keeps_modalities = bool(kept)
-        tracks = tuple(_track(reader, store, t, path) for t in facts["tracks"])
+        tracks = with_attention([_track(reader, store, t, path) for t in facts["tracks"]], shot)
     except BaseException:
         reader.close()
         raise
-    return Performance(shot, tracks, facts["settings"], facts["weights"], kept)
+    stated = [
+        json.dumps(facts, sort_keys=True),
+        *(f"{n}:{m.sha256}" for n, m in sorted(reader.manifest.members.items())),
+    ]
+    digest = hashlib.sha256("\n".join(stated).encode()).hexdigest()
+    return Performance(shot, tracks, facts["settings"], facts["weights"], kept, digest, str(path))
 
 
 def _track(reader: AssetReader, store: PerfStore, facts: Any, path: Path) -> FaceTrack:

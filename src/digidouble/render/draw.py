@@ -115,7 +115,8 @@ class PreparedCast:
         return self.look.wrinkles * missing
 
     def _size(self) -> int:
-        """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile)."""
+        """Texels that match the plate's pixels: a texel of 0.8 px at the largest face of the track (upper decile), coarser
+        where the track has less than full detail."""
         model = face_model()
         e = model.triangles
         uv_length = np.linalg.norm(model.uv[e[:, 0]] - model.uv[e[:, 1]], axis=1)
@@ -123,7 +124,7 @@ class PreparedCast:
         cm_per_uv = float(np.median(cm_length / np.maximum(uv_length, 1e-6)))
         shown = self.plan.track.px_per_cm[self.plan.track.presence > 0]
         px_per_cm = float(np.quantile(shown, 0.9)) if len(shown) else float(self.plan.track.px_per_cm.max())
-        return int(np.clip(cm_per_uv * px_per_cm / 0.8, 64, 4096))
+        return int(np.clip(cm_per_uv * px_per_cm / 0.8 * self.plan.detail, 64, 4096))
 
     def _prepared(self, persona: Persona, key: int, size: int, plate: Float[np.ndarray, "4"] | None) -> PreparedKey:
         atlas = _resized(persona.keys[key].albedo, size)
@@ -188,16 +189,20 @@ def draw(
 ) -> Layer:
     """The double in frame `index`, lit and in place, before blur and grain. `points_px`: from `place`."""
     mesh = mesh_in_place(cast, index, plate_linear, roi, points_px)
-    return layer_of(cast, mesh, *shaded(cast, index, mesh, plate_linear), roi, points_px)
+    return layer_of(cast, index, mesh, shaded(cast, index, mesh, plate_linear), roi, points_px)
 
 
 def layer_of(
-    cast: PreparedCast, mesh: MeshInPlace, rgb: Float32[np.ndarray, "h w 3"], alpha: Float32[np.ndarray, "h w"], roi: Roi,
-    points_px: Float32[np.ndarray, "478 3"],
+    cast: PreparedCast, index: int, mesh: MeshInPlace, shaded: tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]],
+    roi: Roi, points_px: Float32[np.ndarray, "478 3"],
 ) -> Layer:  # fmt: skip
-    """Shaded pixels as a layer with a soft contour."""
+    """Shaded pixels (colour, alpha) as a layer with a soft contour."""
+    rgb, alpha = shaded
     contour = soft_contour(mesh.triangle, float(np.ptp(points_px[:, 0])))
-    return Layer(cast.plan.track.track_id, roi, rgb, alpha * contour, mesh.depth_px, mesh.triangle, mesh.barycentric)
+    rank = 0 if cast.plan.rank is None else int(cast.plan.rank[cast.plan.track.row(index)])
+    return Layer(
+        cast.plan.track.track_id, roi, rgb, alpha * contour, mesh.depth_px, mesh.triangle, mesh.barycentric, rank
+    )
 
 
 def mesh_in_place(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from digidouble.render.budget import keys_for
 from digidouble.render.geometry import persona_offset
 from digidouble.schema.persona import Persona
 from digidouble.schema.pose import Pose
@@ -26,6 +27,8 @@ class CastPlan:
     Attributes:
         key_a, key_b: keys in use per row of the track; mix: 0 shows a, 1 shows b (cross-fades).
         offset_cm: persona's proportions over the plate's neutral.
+        detail: 0..1, the share of full detail that the track's attention buys (`render.budget`): texels and keys.
+        rank: how many other doubles this one is in front of, per row of the track; None when it is alone.
     """
 
     track: FaceTrack
@@ -34,12 +37,17 @@ class CastPlan:
     key_b: Int32[np.ndarray, "n"]
     mix: Float32[np.ndarray, "n"]
     offset_cm: Float[np.ndarray, "478 3"]
+    detail: float = 1.0
+    rank: Int32[np.ndarray, "n"] | None = None
 
 
 def choose_keys(
-    actions: Float[np.ndarray, "n a"], view_deg: Float[np.ndarray, "n 2"], persona: Persona
+    actions: Float[np.ndarray, "n a"], view_deg: Float[np.ndarray, "n 2"], persona: Persona, detail: float = 1.0
 ) -> tuple[Int32[np.ndarray, "n"], Int32[np.ndarray, "n"], Float32[np.ndarray, "n"]]:
-    """Nearest key by expression and view with hysteresis; changes are cross-faded over FADE_FRAMES around the change."""
+    """Nearest key by expression and view with hysteresis; changes are cross-faded over FADE_FRAMES around the change.
+
+    Less than full detail leaves a track the keys it uses most (`budget.keys_for`); the others' frames go to the nearest of those.
+    """
     n = len(actions)
     keys = persona.keys[1:] if len(persona.keys) > 2 else persona.keys[:1]
     first = 1 if len(persona.keys) > 2 else 0
@@ -53,14 +61,13 @@ def choose_keys(
         np.sqrt(((actions[:, None] - ka) ** 2).sum(-1) + (((view_deg[:, None] - kv) / VIEW_SCALE_DEG) ** 2).sum(-1))
         + cost
     )
-    chosen = np.zeros(n, np.int32)
-    use, since = int(far[0].argmin()), 10**6
-    for i in range(n):
-        best = int(far[i].argmin())
-        if best != use and since >= HOLD_FRAMES and far[i, use] > STAY * far[i, best] + 0.02:
-            use, since = best, 0
-        chosen[i] = use
-        since += 1
+    chosen = _held(far)
+    names, counts = np.unique(chosen, return_counts=True)
+    most = keys_for(len(names), detail)
+    if most < len(names):
+        kept = names[np.argsort(-counts, kind="stable")[:most]]
+        far[:, np.setdiff1d(np.arange(len(keys)), kept)] = np.inf
+        chosen = _held(far)
     a, b, mix = chosen.copy(), chosen.copy(), np.zeros(n, np.float32)
     for i in np.flatnonzero(np.diff(chosen)) + 1:
         half = FADE_FRAMES // 2
@@ -75,12 +82,27 @@ def choose_keys(
     return a + first, b + first, mix
 
 
+def _held(far: Float[np.ndarray, "n k"]) -> Int32[np.ndarray, "n"]:
+    """The nearest key of every frame, kept until another is clearly nearer."""
+    chosen = np.zeros(len(far), np.int32)
+    use, since = int(far[0].argmin()), 10**6
+    for i in range(len(far)):
+        best = int(far[i].argmin())
+        if best != use and since >= HOLD_FRAMES and far[i, use] > STAY * far[i, best] + 0.02:
+            use, since = best, 0
+        chosen[i] = use
+        since += 1
+    return chosen
+
+
 def view_of(track: FaceTrack) -> Float[np.ndarray, "n 2"]:
     """(yaw, pitch) of every row of a track in degrees."""
     return np.array([Pose(r, 1.0, np.zeros(3)).euler_deg[:2] for r in track.rotation]).reshape(-1, 2)
 
 
-def plan_cast(track: FaceTrack, persona: Persona) -> CastPlan:
-    """Decide keys and proportions for a persona on a track."""
-    a, b, mix = choose_keys(track.actions, view_of(track), persona)
-    return CastPlan(track, persona, a, b, mix, persona_offset(persona.neutral_cm, track.neutral_cm))
+def plan_cast(
+    track: FaceTrack, persona: Persona, detail: float = 1.0, rank: Int32[np.ndarray, "n"] | None = None
+) -> CastPlan:
+    """Decide keys and proportions for a persona on a track. `detail`, `rank`: see `CastPlan`."""
+    a, b, mix = choose_keys(track.actions, view_of(track), persona, detail)
+    return CastPlan(track, persona, a, b, mix, persona_offset(persona.neutral_cm, track.neutral_cm), detail, rank)

@@ -30,7 +30,7 @@ def draw_with_surface(
     """
     mesh = mesh_in_place(cast, index, plate_linear, roi, points_px)
     rgb, alpha = shaded(cast, index, mesh, plate_linear)
-    layer = layer_of(cast, mesh, rgb, alpha, roi, points_px)
+    layer = layer_of(cast, index, mesh, (rgb, alpha), roi, points_px)
     matt = shaded(cast, index, replace(mesh, shine=np.zeros(3)), plate_linear)[0]
     bare = mesh.vertex.copy()
     bare[:, 2:5] = 1.0

@@ -21,6 +21,7 @@ class Layer:
         alpha: 0..1, coverage after feather, occlusion and presence.
         depth_px: z of the surface in pixels (smaller is nearer), +inf where there is none.
         triangle, barycentric: the mesh under each pixel (-1 where there is none), from which uv, normals etc. follow.
+        rank: a layer of higher rank is in front; layers of one rank go by the median of their depth.
     """
 
     track_id: int
@@ -30,6 +31,7 @@ class Layer:
     depth_px: Float32[np.ndarray, "h w"]
     triangle: Int32[np.ndarray, "h w"]
     barycentric: Float32[np.ndarray, "h w 2"]
+    rank: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,16 @@ from digidouble.schema.track import FaceTrack
 @dataclass(frozen=True)
 class Performance:
     """Shot facts and tracks, heaviest first. `settings` and `weights` record how it was made (weights: name -> sha256);
-    `modalities` says which senses are kept and what measured them, and is empty when none are."""
+    `modalities` says which senses are kept and what measured them, and is empty when none are. `sha256` is that of the file's
+    members and `file` its place; both are empty for a performance that was not read from a file."""
 
     shot: Shot
     tracks: tuple[FaceTrack, ...]
     settings: dict[str, Any]
     weights: dict[str, str]
     modalities: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
+    file: str = ""
 
     def track(self, name: str) -> FaceTrack:
         """A track by id ("2") or "main" (the heaviest).

@@ -54,7 +54,7 @@ class FaceTrack:
     Arrays run over `frames`; rows where `presence` is 0 hold the nearest known values.
 
     Attributes:
-        track_id: 1 is the heaviest track.
+        track_id: from 1, in the order of screen time and size.
         presence: 0..1, how much of the double is shown; fades at losses, never steps.
         visibility: 0..1, how much of each region (`schema.regions.REGIONS`) may be shown: less where it is turned away or not sure.
         rotation, px_per_cm, origin_px: pose (see `Pose`).
@@ -69,7 +69,8 @@ class FaceTrack:
         iris_linear: scene-linear colour of the irises relative to the skin, median over the track; zero when unknown.
         worn: 0..255 over the UV grid of creases, how far glasses cover the skin, for the whole track.
         identity: unit vector of the identity embedder, mean over the track.
-        weight: share of the shot's quality budget; the weights of a performance sum to 1.
+        weight: share of the shot's quality budget, from attention; the weights of a performance sum to 1.
+        attention: 0..1 per frame, the face's share of what a viewer looks at (`performance.attention`); None when not known.
     """
 
     track_id: int
@@ -92,6 +93,7 @@ class FaceTrack:
     identity: Float[np.ndarray, "d"]
     weight: float
     store: TrackStore
+    attention: Float[np.ndarray, "n"] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.frames)
@@ -122,6 +124,12 @@ class FaceTrack:
     def shown_at(self, index: int) -> float:
         """0..1, how much of a double is shown in a plate frame."""
         return float(self.presence[index - self.frames.start]) if index in self.frames else 0.0
+
+    def attention_at(self, index: int) -> float:
+        """0..1, the face's share of a plate frame; where attention is not known, the track's weight."""
+        if index not in self.frames:
+            return 0.0
+        return self.weight if self.attention is None else float(self.attention[index - self.frames.start])
 
     def pose(self, index: int) -> Pose:
         r = self.row(index)

@@ -1,0 +1,76 @@
+"""A shot's segments on a Ray cluster: performance, personas and (where a machine has no copy of it) the plate lie in the object store once,
+a task is a handful of numbers, and finished segments come home to be written here, so that a lost driver continues, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from digidouble.errors import FarmError
+from digidouble.farm.node import Job, Node, packed
+from digidouble.farm.pool import Pool, Work, connected
+from digidouble.farm.segments import SegmentStore, runs_of
+from digidouble.farm.settings import RenderSettings
+from digidouble.footage import Footage
+from digidouble.schema.clock import StageClock
+from digidouble.schema.performance import Performance
+from digidouble.schema.persona import Persona
+from digidouble.schema.time import FrameRange
+
+LONGEST_RUN = 4  # segments
+Run = list[FrameRange]
+
+
+def render_on_cluster(
+    store: SegmentStore, assets: tuple[Footage, Performance, Mapping[str, Persona]], settings: RenderSettings, clock: StageClock,
+    moved: Callable[[int], None], meanwhile: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
+    """Render what is missing of a store.
+
+    Args:
+        assets: plate, performance, casting. moved: called with the number of frames that came home.
+        meanwhile: called once, while the machines open the assets.
+
+    Raises:
+        FarmError: Ray is not installed or not there, the inputs are not files, or machines were lost too often.
+        DigidoubleError: what a worker raised.
+    """
+    if not store.missing:
+        return
+    plate, performance, casting = assets
+    if store.facts is None or not performance.file:
+        raise FarmError(
+            "rendering on Ray needs a plate, a performance and personas that are files (their hashes name the work)"
+        )
+    with connected(str(settings.workers)) as ray:
+        job = Job(store.plan, replace(settings, workers=0), store.facts, plate.settings)
+        shared = ray.put(packed(Path(performance.file))), ray.put(dict(casting))
+        pool = Pool(ray, Node, (job, *shared), store.plan.shot)
+        try:
+            pool.start(meanwhile)
+            longest = max(1, min(LONGEST_RUN, len(store.missing) // (3 * pool.size)))
+            pool.run(runs_of(store.missing, longest), _use(pool, store, clock, moved))
+        finally:
+            pool.stop()
+
+
+def _use(pool: Pool, store: SegmentStore, clock: StageClock, moved: Callable[[int], None]) -> Work[Run]:
+    def submit(actor: Any, run: Run) -> Any:
+        return actor.render.remote(run)
+
+    def home(actor: Any, run: Run, stages: dict[str, float]) -> None:
+        for segment in run:
+            store.receive(segment, partial(pool.fetched, actor, segment))
+            pool.drop(actor, segment)
+            moved(len(segment))
+        for stage, seconds in stages.items():
+            clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
+
+    def left(run: Run) -> Run | None:
+        missing = set(store.missing)  # some of a run may be home already
+        return [s for s in run if s in missing] or None
+
+    return Work(submit, home, left)

@@ -1,0 +1,160 @@
+"""The threads of one machine: a decoder ahead, workers on frames, the encoder in order, constant memory."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import cv2
+import numpy as np
+from jaxtyping import Float32
+
+from digidouble.composite import matte_of
+from digidouble.deliver.segments import SegmentWriter
+from digidouble.deliver.staged_passes import StagedPasses
+from digidouble.errors import UnreadableMedia
+from digidouble.farm.segments import Place
+from digidouble.footage import Footage
+from digidouble.pipeline import render_frame, render_passes
+from digidouble.render import PreparedCast
+from digidouble.schema.clock import StageClock
+from digidouble.schema.frame import Frame
+from digidouble.schema.layers import Layer
+from digidouble.schema.time import FrameRange
+
+AHEAD = 4  # frames decoded or pending per worker
+Finished = tuple[Frame, list[Layer]]
+Decoded = queue.Queue[Frame | BaseException | None]
+
+
+class Crew:
+    """What one machine renders a shot with. `workers`: frames in work at a time; 0 takes the machine's cores."""
+
+    def __init__(
+        self, plate: Footage, casts: list[PreparedCast], place: Place, workers: int = 0, clock: StageClock | None = None
+    ) -> None:
+        self._plate, self._casts, self._place, self._workers = plate, casts, place, workers or os.cpu_count() or 1
+        self.clock = clock or StageClock()
+        cv2.setNumThreads(1)  # frames run in parallel; a second layer of threads would only get in the way
+
+    def render(self, run: list[FrameRange], seen: Callable[[Frame, Frame], None]) -> Iterator[FrameRange]:
+        """Render segments that follow each other into their place; yields each when it is complete on the disk.
+
+        `seen`: called with every plate frame and finished frame, in order. Whatever it raises ends the run.
+
+        Raises:
+            OutputError, MediaError: a segment cannot be written, the plate does not decode; unfinished segments are removed.
+        """
+        place, clock = self._place, self.clock
+        passes = StagedPasses(place.passes, place.passes_folder, run) if place.passes else None
+        rendered = self._rendered(FrameRange(run[0].start, run[-1].end_exclusive), passes)
+        try:
+            for segment in run:
+                writer = SegmentWriter(place.plan, place.path(segment), segment)
+                try:
+                    for index in segment:
+                        source, result, layers = self._next(rendered, index)
+                        clock.start()
+                        matte = matte_over(layers, result.size_hw) if place.plan.wants_matte else None
+                        writer.write(result, matte)
+                        clock.lap("encode")
+                        seen(source, result)
+                    clock.start()
+                    writer.close()
+                    clock.lap("encode")
+                finally:
+                    writer.discard()
+                if passes:
+                    passes.finish(segment)
+                yield segment
+        finally:
+            rendered.close()
+            if passes:
+                passes.discard()
+
+    def _next(
+        self, rendered: Iterator[tuple[Frame, Frame, list[Layer]]], index: int
+    ) -> tuple[Frame, Frame, list[Layer]]:
+        item = next(rendered, None)
+        if item is None:
+            raise UnreadableMedia(f"{self._place.plan.shot.path}: ends before frame {index}")
+        return item
+
+    def _finished(self, frame: Frame, passes: StagedPasses | None) -> Finished:
+        """A worker's task. It writes the passes, too: each frame has its own files."""
+        clock, mark = self.clock, self._place.plan.mark
+        if passes is None:
+            return render_frame(self._casts, frame, clock, mark)
+        out, layers, found = render_passes(self._casts, frame, clock, mark)
+        clock.start()
+        passes.write(found)
+        clock.lap("passes")
+        return out, layers
+
+    def _rendered(
+        self, frames: FrameRange, passes: StagedPasses | None
+    ) -> Generator[tuple[Frame, Frame, list[Layer]], None, None]:
+        """(plate frame, finished frame, its layers) in order; at most AHEAD frames a worker are in memory."""
+        decoded: Decoded = queue.Queue(maxsize=AHEAD * self._workers)
+        stop = threading.Event()
+        reader = threading.Thread(target=self._decode, args=(frames, decoded, stop), name="decode", daemon=True)
+        reader.start()
+        pending: deque[tuple[Frame, Future[Finished]]] = deque()
+        try:
+            with ThreadPoolExecutor(self._workers, thread_name_prefix="render") as pool:
+                try:
+                    ended = False
+                    while pending or not ended:
+                        while not ended and len(pending) < AHEAD * self._workers // 2 + 1:
+                            item = decoded.get()
+                            if isinstance(item, BaseException):
+                                raise item
+                            if item is None:
+                                ended = True
+                                break
+                            pending.append((item, pool.submit(self._finished, item, passes)))
+                        if pending:
+                            source, future = pending.popleft()
+                            yield source, *future.result()
+                except BaseException:
+                    for _, f in pending:
+                        f.cancel()
+                    raise
+        finally:
+            stop.set()
+            reader.join()
+
+    def _decode(self, frames: FrameRange, decoded: Decoded, stop: threading.Event) -> None:
+        """The plate's frames into the queue, then None; or what went wrong, for the thread that waits to raise."""
+        try:
+            self.clock.start()
+            for frame in self._plate.frames(frames):
+                self.clock.lap("decode")
+                _put(decoded, frame, stop)
+                if stop.is_set():
+                    return
+                self.clock.start()
+            _put(decoded, None, stop)
+        except BaseException as e:
+            _put(decoded, e, stop)
+
+
+def _put(q: Decoded, item: Frame | BaseException | None, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            q.put(item, timeout=0.1)
+            return
+        except queue.Full:
+            continue
+
+
+def matte_over(layers: list[Layer], size_hw: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+    """0..1, where a frame shows doubles: their mattes over each other."""
+    clear = np.ones(size_hw, np.float32)
+    for layer in layers:
+        clear[layer.roi.y0 : layer.roi.y1, layer.roi.x0 : layer.roi.x1] *= 1 - matte_of(layer)
+    return 1 - clear

@@ -1,0 +1,154 @@
+"""One machine of a cluster: plate, performance and personas opened once, runs of segments rendered on all of its cores.
+
+Nothing here knows how the machine is reached; `cluster` makes one of these on every node.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from digidouble.deliver.segments import SegmentPlan
+from digidouble.errors import FarmError
+from digidouble.farm.crew import Crew
+from digidouble.farm.local import passes_plan
+from digidouble.farm.segments import Place, job_facts
+from digidouble.farm.settings import RenderSettings
+from digidouble.footage import Footage, FootageSettings, open_footage
+from digidouble.performance import load_performance
+from digidouble.pipeline import prepare
+from digidouble.schema.clock import StageClock
+from digidouble.schema.persona import Persona
+from digidouble.schema.shot import Shot
+from digidouble.schema.time import FrameRange
+
+Bytes = UInt8[np.ndarray, "n"]  # arrays, because an object store hands them on without copying
+PART_BYTES = 32 << 20  # of a file on its way home: what a machine and the one that delivers hold of it at once
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a machine is told: small, sent with every node, not with every task.
+
+    Attributes:
+        facts: `segments.job_facts` of the one who asks; a machine that would render other bits refuses.
+        footage: how the plate was opened.
+    """
+
+    plan: SegmentPlan
+    settings: RenderSettings
+    facts: dict[str, Any]
+    footage: FootageSettings
+
+
+def packed(path: Path) -> Bytes:
+    """A performance as one array of bytes, also when it is a folder. Raises FarmError: it cannot be read."""
+    try:
+        if not path.is_dir():
+            return np.fromfile(path, np.uint8)
+        buffer = BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for file in sorted(path.rglob("*")):
+                if file.is_file():
+                    archive.write(file, file.relative_to(path).as_posix())
+        return np.frombuffer(buffer.getvalue(), np.uint8)
+    except OSError as e:
+        raise FarmError(f"{path}: cannot be read to send it to the workers ({e.strerror or e})") from e
+
+
+def holds_plate(shot: Shot) -> bool:
+    """Whether a plate lies under its path on this machine."""
+    if shot.kind == "sequence":
+        return Path(shot.path).parent.is_dir()
+    try:
+        with Path(shot.path).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == shot.sha256
+    except OSError:
+        return False
+
+
+class Node:
+    """The assets of a job on one machine. `threads`: frames in work at a time."""
+
+    def __init__(self, job: Job, performance: Bytes, casting: Mapping[str, Persona], threads: int) -> None:
+        self._job, self._performance, self._casting, self._threads = job, performance, dict(casting), threads
+        self._folder = Path(tempfile.mkdtemp(prefix="digidouble-node-"))
+        self._crew: Crew | None = None
+        self._place: Place | None = None
+
+    def pid(self) -> int:
+        """The process this runs in."""
+        return os.getpid()
+
+    def has_plate(self) -> bool:
+        """Whether the plate lies under its path on this machine, too: a shared disk, or the machine that asks."""
+        return holds_plate(self._job.plan.shot)
+
+    def open(self, plate: Bytes | None) -> None:
+        """Get ready. `plate`: the file's content where the machine does not have it.
+
+        Raises:
+            FarmError: this machine would not render the same bits as the one that asks (other versions, another plate).
+        """
+        job, path = self._job, Path(self._job.plan.shot.path)
+        if plate is not None:
+            path = self._folder / f"plate{path.suffix}"
+            plate.tofile(path)
+        perf = self._folder / "plate.perf"
+        np.asarray(self._performance).tofile(perf)
+        performance = load_performance(perf)
+        footage: Footage = open_footage(path, job.footage)
+        # The one who asks has read the list of revocations; consent itself is checked here, too.
+        final = job.settings.quality == "final"
+        casts = prepare(performance, self._casting, job.settings.look, purpose=job.settings.purpose, radiance=final)
+        settings = replace(job.settings, passes=self._folder / "passes") if job.settings.passes else job.settings
+        passes = passes_plan(performance, casts, job.plan, settings)
+        self._place = Place(job.plan, self._folder, passes, self._folder)
+        facts = job_facts(performance, casts, job.settings, self._place) or {}
+        if footage.shot.sha256 != job.plan.shot.sha256 or facts != job.facts:
+            other = ", ".join(k for k, v in job.facts.items() if facts.get(k) != v) or "plate"
+            raise FarmError(
+                f"a worker would not render the same bits: {other} differ there; install the same versions on every node"
+            )
+        self._crew = Crew(footage, casts, self._place, self._threads)
+
+    def render(self, run: list[FrameRange]) -> dict[str, float]:
+        """Render segments that follow each other, to be fetched with `read`. Returns the seconds each stage took.
+
+        Raises:
+            FarmError: before `open`.
+        """
+        if self._crew is None:
+            raise FarmError("a worker was given work before its assets")
+        self._crew.clock = StageClock()
+        for _ in self._crew.render(run, lambda source, result: None):
+            pass
+        return dict(self._crew.clock.seconds)
+
+    def read(self, segment: FrameRange, key: str, offset: int) -> bytes:
+        """Up to PART_BYTES of a file (`Place.files`) of a finished segment; b"" at its end."""
+        if self._place is None:
+            raise FarmError("a worker was asked for files before its assets")
+        with self._place.files(segment)[key].open("rb") as file:
+            file.seek(offset)
+            return file.read(PART_BYTES)
+
+    def drop(self, segment: FrameRange) -> None:
+        """Remove a segment that has been fetched."""
+        if self._place is not None:
+            self._place.drop(segment)
+
+    def close(self) -> None:
+        """Remove what was put on this machine's disk."""
+        shutil.rmtree(self._folder, ignore_errors=True)

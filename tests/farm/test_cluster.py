@@ -1,0 +1,122 @@
+"""Ray: the same bits as on this machine, a lost worker costs nothing, and what is missing is said."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from dataclasses import replace
+from functools import partial
+
+import pytest
+from test_segments import UNMARKED, files, render, same, segments_folder, short_segments  # noqa: F401
+
+from digidouble.errors import FarmError, SettingsError
+from digidouble.farm import RenderSettings, cluster, pool, render_shot
+from digidouble.farm.node import Job, Node, packed
+from digidouble.farm.segments import Place, SegmentStore
+from digidouble.farm.settings import RAY
+from digidouble.performance import load_performance
+from digidouble.persona import load_persona
+from digidouble.schema.time import FrameRange
+
+
+def test_addresses():
+    assert RenderSettings(workers="ray://10.0.0.1:10001").workers == "ray://10.0.0.1:10001"
+    for bad in ("ray", "http://x", "ray://", "ray://a b", "2"):
+        with pytest.raises(SettingsError, match="workers"):
+            RenderSettings(workers=bad)
+    assert RAY.fullmatch("ray://local")
+
+
+def test_without_ray_the_error_says_what_to_install(files, tmp_path, monkeypatch):  # noqa: F811
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(FarmError, match=r"pip install 'digidouble\[farm\]'"):
+        render(files, tmp_path / "a.mp4", RenderSettings(workers="ray://local"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_file_cannot_be_sent(talk, talk_perf, persona_b, tmp_path):
+    with pytest.raises(FarmError, match="files"):
+        render_shot(
+            talk.footage(),
+            load_performance(talk_perf),
+            {"main": persona_b},
+            tmp_path / "a.mp4",
+            RenderSettings(workers="ray://local"),
+            UNMARKED,
+        )
+
+
+def test_a_node_renders_what_this_machine_renders_and_refuses_other_versions(files, tmp_path, monkeypatch):  # noqa: F811
+    plate, perf, persona = files
+    seen = {}
+    monkeypatch.setattr("digidouble.farm.node.PART_BYTES", 4096)
+    monkeypatch.setattr(
+        cluster,
+        "render_on_cluster",
+        lambda store, assets, *a: seen.update(store=store, plate=assets[0]) or (_ for _ in ()).throw(KeyError),
+    )
+    with pytest.raises(KeyError):
+        render(files, tmp_path / "a.mp4", RenderSettings(workers="ray://local"))
+    store: SegmentStore = seen["store"]
+    job = Job(store.plan, RenderSettings(workers=2), store.facts, seen["plate"].settings)
+    for shipped in (False, True):
+        node = Node(job, packed(perf), {"main": load_persona(persona)}, 2)
+        assert node.has_plate()
+        node.open(packed(plate) if shipped else None)
+        seconds = node.render(store.segments[1:])
+        assert seconds["draw"] > 0
+        again = SegmentStore(Place.beside(replace(store.plan, out=tmp_path / "b.mp4"), None), store.facts)
+        for segment in store.segments[1:]:
+            again.receive(segment, partial(in_parts, node, segment))
+            node.drop(segment)
+        again.close(finished=False)
+        node.close()
+    assert render(files, tmp_path / "b.mp4").continued == 28  # what the node rendered is believed and taken over
+    render(files, tmp_path / "c.mp4")
+    assert same(tmp_path / "b.mp4", tmp_path / "c.mp4")
+    other = Node(
+        replace(job, facts=store.facts | {"versions": {"numpy": "0"}}), packed(perf), {"main": load_persona(persona)}, 1
+    )
+    with pytest.raises(FarmError, match="versions differ"):
+        other.open(None)
+    other.close()
+
+
+def in_parts(node: Node, segment: FrameRange, key: str):
+    offset = 0
+    while part := node.read(segment, key, offset):
+        assert len(part) <= 4096
+        offset += len(part)
+        yield part
+
+
+@pytest.mark.slow
+def test_ray_gives_the_same_bits_even_when_a_worker_is_killed(files, tmp_path, monkeypatch):  # noqa: F811
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr("digidouble.farm.segments.SEGMENT_FRAMES", 48)  # as it is in the workers' own processes
+    render(files, tmp_path / "here.mp4")
+    killed = []
+    start = pool.Pool.start
+
+    def start_and_kill(self, meanwhile) -> None:
+        start(self, meanwhile)
+        pid = ray.get(self._machines[0].actor.pid.remote())
+        os.kill(pid, signal.SIGKILL)
+        killed.append(pid)
+
+    monkeypatch.setattr(pool.Pool, "start", start_and_kill)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        made = render(files, tmp_path / "ray.mp4", RenderSettings(workers="ray://local"))
+    finally:
+        ray.shutdown()
+    assert killed and made.frames == 44
+    assert same(tmp_path / "ray.mp4", tmp_path / "here.mp4")
+    assert not segments_folder(tmp_path / "ray.mp4").exists()
