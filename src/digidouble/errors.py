@@ -19,11 +19,8 @@
     │   ├── OlderSchema                   a performance that lacks what this version needs
     │   └── UnsafeAsset                   path escape, decompression bomb, link
     ├── WeightsError (RuntimeError)       a model file is missing, damaged, or may not be fetched (--offline)
-<<<<<<< HEAD
     ├── VoiceError (RuntimeError)         a voice is not installed, or its process died or hung
-=======
     ├── FarmError (RuntimeError)          workers were lost, or the cluster that was asked for is not there
->>>>>>> main
     ├── CastingError (ValueError)         a cast names a track or persona that is not there
     ├── SettingsError (ValueError)        an option's value is outside what it can be
     └── CampaignError (ValueError)        a campaign file or table of viewers is not what it should be; names line and column
@@ -110,13 +107,12 @@ class WeightsError(DigidoubleError, RuntimeError):
     """A model file is missing or damaged, or fetching it is not allowed."""
 
 
-<<<<<<< HEAD
 class VoiceError(DigidoubleError, RuntimeError):
     """A voice cannot speak: it is not installed, or its process failed."""
-=======
+
+
 class FarmError(DigidoubleError, RuntimeError):
     """Workers were lost too often, or the cluster asked for cannot be used."""
->>>>>>> main
 
 
 class CastingError(DigidoubleError, ValueError):

@@ -32,10 +32,6 @@ from digidouble.performance.written import (
     write_performance,
 )
 from digidouble.refine import add_grain, add_mark, match_sharpness, motion_blur
-<<<<<<< HEAD
-from digidouble.render import LookSettings, PreparedCast, draw, draw_with_surface, layer_roi, place, plan_cast
-from digidouble.schema.acting import Acting
-=======
 from digidouble.render import (
     LookSettings,
     PreparedCast,
@@ -47,7 +43,7 @@ from digidouble.render import (
     plan_cast,
     ranks,
 )
->>>>>>> main
+from digidouble.schema.acting import Acting
 from digidouble.schema.clock import StageClock
 from digidouble.schema.colour import linear_from_frame, rgb8_from_frame
 from digidouble.schema.frame import Frame
