@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,9 @@ def refused(result, code: int, *words: str) -> None:
 
 
 def process(*arguments: object, **more: Any) -> subprocess.Popen[str]:
+    """The command as a process of its own, which Ctrl-C reaches even where the tests themselves run in the background."""
     command = [sys.executable, "-m", "digidouble", *map(str, arguments)]
+    more.setdefault("preexec_fn", lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more)
 
 

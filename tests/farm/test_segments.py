@@ -186,6 +186,7 @@ def test_a_killed_process_continues_to_the_same_bits(files, tmp_path, number):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # also where tests run in the background
     )
     assert running.stdout
     for line in running.stdout:
