@@ -141,7 +141,7 @@ def main(seed: str, good: Path, root: Path) -> None:
         "HOME": str(root / "home"),
         "DIGIDOUBLE_CONFIG": str(good.parent / "config"),
     }
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(root / "numba"))
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(good.parent / "numba"))  # beside what is watched
     import digidouble.perception.content as content
     from digidouble.deliver.certificate import credentials
 
