@@ -271,11 +271,35 @@ def test_hair_along_the_face_and_strands_on_the_cheek_are_no_skin():
     skin = np.full((size, size, 3), 0.4, np.float32)
     confidence = (grid.covered & (np.abs(x) < 6)).astype(np.float32)
     assert loose_hair(skin, confidence).max() == 0
-    strand = (np.abs(x - 4) < 0.15) & (y < -1) & (y > -5)
+    strand = (np.abs(x - 5) < 0.15) & (y < -1) & (y > -5)
+    fold = (np.abs(np.abs(x) - 3.2) < 0.12) & (y < -3) & (y > -6.5)  # from nose to mouth corner: the person's
     edge = (x < -5.3) & (x > -6) & (y < 4) & (y > -3)
     beard = (y < -6.3) & grid.covered
     painted = skin.copy()
-    painted[strand | edge | beard] = 0.1
+    painted[strand | fold | edge | beard] = 0.1
     found = loose_hair(painted, confidence)
     assert found[strand].mean() > 0.8 and found[edge].mean() > 0.8
-    assert found[beard].mean() < 0.1 and found[(np.abs(x) < 2.5) & (y > -5) & grid.covered].max() == 0
+    assert (
+        found[beard].mean() < 0.1
+        and found[fold].max() == 0
+        and found[(np.abs(x) < 2.5) & (y > -5) & grid.covered].max() == 0
+    )
+
+
+def test_lamps_in_worn_glasses_are_no_skin():
+    """A white spot on a lens is found; the white of the eye, a spot on the cheek, and anything without glasses are not."""
+    from digidouble.perception.uvgrid import uv_grid
+    from digidouble.persona.atlas import eye_opening, eye_zone, glare
+    from digidouble.schema.mesh import face_model
+
+    size = 320
+    place = uv_grid(size).carried(face_model().mean_cm)
+    x, y = place[..., 0], place[..., 1]
+    skin, sure = np.full((size, size, 3), 0.3, np.float32), uv_grid(size).covered.astype(np.float32)
+    lens, cheek = np.hypot(x - 5.0, y - 0.5) < 0.4, np.hypot(x - 3.5, y + 5) < 0.4
+    eye = eye_opening(size, "left_eye") > 0.9
+    skin[lens | cheek | eye] = 0.9
+    found = glare(skin, sure, eye_zone(size))
+    assert found[lens].min() > 0.6 and found[eye].max() == 0 and found[cheek].max() == 0
+    assert found.mean() < 5 * lens.mean()
+    assert glare(skin, sure, np.zeros((size, size), np.float32)).max() == 0

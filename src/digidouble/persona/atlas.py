@@ -21,6 +21,7 @@ TEXELS_PER_PX = (
 )
 FOREHEAD_CM = 2.0  # above the eyes, over the brows of the mean face
 BEARD_CM = -4.5  # height of the nose's base
+GLARE = 1.6  # times the skin's brightness
 STRAND_WIDTH, STRAND_LENGTH = 0.055, 0.07  # of the atlas: widest strand, shortest that counts
 BAND_WIDTH = 0.13  # of the atlas: widest edge of hair
 DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highlight, not to be divided by
@@ -46,6 +47,21 @@ def glasses_zone(look: Look, size: int) -> Float32[np.ndarray, "s s"]:
     coarse = uv_grid(64)
     hidden = 1 - _seen(look, coarse.carried(look.points_px[:, :2].astype(np.float32)))
     return eye_zone(size) if wears_rims(hidden) else np.zeros((size, size), np.float32)
+
+
+def glare(
+    albedo: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"], glasses: Float32[np.ndarray, "s s"]
+) -> Float32[np.ndarray, "s s"]:
+    """1 on lamps and windows that worn glasses (1 where they may be) mirror, 0 elsewhere: far brighter than the person's skin, and no eye."""
+    size = albedo.shape[0]
+    luma, skin = albedo @ LUMA, uv_grid(size).skin & (confidence > 0.5)
+    if not glasses.any() or not skin.any():
+        return np.zeros((size, size), np.float32)
+    eyes = np.maximum(eye_opening(size, "right_eye"), eye_opening(size, "left_eye"))
+    found = (luma > GLARE * np.median(luma[skin])) & (glasses > 0.5) & (eyes < 0.5)
+    reach = 2 * max(size // 40, 1) + 1
+    around = cv2.dilate(found.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    return cv2.blur(around, (3, 3)) * (eyes < 0.5)
 
 
 def eye_zone(size: int) -> Float32[np.ndarray, "s s"]:
@@ -104,7 +120,8 @@ def loose_hair(
     x, y = np.abs(place[..., 0]), place[..., 1]
 
     strand = cv2.morphologyEx(log, cv2.MORPH_CLOSE, np.ones((1, int(STRAND_WIDTH * size) | 1), np.uint8)) - log
-    found = (strand > 0.1) & (x > 2.9) & (y < -0.7) & (y > -7) & grid.covered
+    beside = 2.9 + np.clip(-1.2 * (y + 1.5), 0, 1.7)  # the fold from nose to mouth corner is the person's
+    found = (strand > 0.1) & (x > beside) & (y < -0.7) & (y > -7) & grid.covered
     _, parts, stats, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
     tall, wide = stats[:, cv2.CC_STAT_HEIGHT], stats[:, cv2.CC_STAT_WIDTH]
     runs = (tall > STRAND_LENGTH * size) & (wide < 0.5 * tall)

@@ -18,6 +18,7 @@ from digidouble.persona.atlas import (
     delight,
     eye_opening,
     eye_zone,
+    glare,
     glasses_zone,
     skin_likelihood,
     unwrap,
@@ -119,7 +120,7 @@ def _skins(looks: list[Look], size: int) -> tuple[list[Float32[np.ndarray, "s s 
         # Where the person is seen without, nothing is taken from behind glasses; else they belong to the person.
         seen = seen * (1 - eye_zone(size)) if worn and bare else seen
         zone = np.zeros_like(seen) if bare else glasses_zone(k, size)
-        seen = seen * skin_likelihood(lit, seen, zone)
+        seen = seen * skin_likelihood(lit, seen, zone) * (1 - glare(lit, seen, zone))
         for loop, shut in zip(("right_eye", "left_eye"), k.traits.shut if k.traits else (False, False), strict=True):
             if shut:  # the texels of the opening show the lids' edge
                 seen = seen * (1 - eye_opening(size, loop))
