@@ -59,8 +59,9 @@ def glare(
         return np.zeros((size, size), np.float32)
     eyes = np.maximum(eye_opening(size, "right_eye"), eye_opening(size, "left_eye"))
     found = (luma > GLARE * np.median(luma[skin])) & (glasses > 0.5) & (eyes < 0.5)
-    reach = 2 * max(size // 40, 1) + 1
-    around = cv2.dilate(found.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+    # Bright rims are thin and belong to the person: only what is as wide as a lamp counts.
+    wide, reach = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(size // k, 1) + 1,) * 2) for k in (130, 40))
+    around = cv2.dilate(cv2.morphologyEx(found.astype(np.float32), cv2.MORPH_OPEN, wide), reach)
     return cv2.blur(around, (3, 3)) * (eyes < 0.5)
 
 
