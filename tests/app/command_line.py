@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -57,3 +58,17 @@ def consent_file(folder: Path, expires: str = "2999-01-01") -> Path:
     path = folder / "consent.toml"
     path.write_text(CONSENT.format(expires=expires), "utf-8")
     return path
+
+
+def verified(code: int, *arguments: object) -> dict[str, str]:
+    """State of every check of `verify`, which has to end with `code`."""
+    result = cli("verify", *arguments, "--json")
+    assert result.exit_code == code, result.stdout + result.stderr
+    return {name: check["state"] for name, check in record(result)["checks"].items()}
+
+
+def copied(delivery: Path, folder: Path) -> Path:
+    """A delivery and its log, in another folder."""
+    for file in (delivery, delivery.with_name(f"{delivery.name}.delivery.json")):
+        shutil.copy(file, folder)
+    return folder / delivery.name

@@ -44,19 +44,8 @@ def packets(path: Path) -> list[bytes]:
 def test_a_portrait_talks_the_same_way_twice(small, astronaut_persona, tmp_path):
     pytest.importorskip("espeakng_loader")
     out = tmp_path / "talk.mp4"
-    done = cli(
-        "speak",
-        small,
-        "--persona",
-        astronaut_persona,
-        "--text",
-        "Big boats! I am so happy.",
-        "--seed",
-        3,
-        "-o",
-        out,
-        "--json",
-    )
+    said = ("speak", small, "--persona", astronaut_persona, "--text", "Big boats! I am so happy.", "--seed", 3)
+    done = cli(*said, "-o", out, "--json")
     assert done.exit_code == 0, done.stderr
     facts = record(done)
     labels = read_labels(out)
@@ -79,22 +68,7 @@ def test_a_portrait_talks_the_same_way_twice(small, astronaut_persona, tmp_path)
     corner = np.stack([f[-30:, -30:] for f in first]).astype(int)
     assert np.abs(corner - corner[0]).max() < 40 and np.abs(corner - corner[0]).mean() < 3  # what is no head stays
     again = tmp_path / "again.mp4"
-    assert (
-        cli(
-            "speak",
-            small,
-            "--persona",
-            astronaut_persona,
-            "--text",
-            "Big boats! I am so happy.",
-            "--seed",
-            3,
-            "-o",
-            again,
-            "--no-report",
-        ).exit_code
-        == 0
-    )
+    assert cli(*said, "-o", again, "--no-report").exit_code == 0
     with open_footage(again) as movie:
         assert all((f.planes[0] == a).all() for f, a in zip(movie.frames(), first, strict=True))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import cli, left_behind, record, refused
+from command_line import cli, copied, left_behind, record, refused, verified
 from PIL import Image
 
 from digidouble.deliver.certificate import config_folder
@@ -37,15 +37,7 @@ def delivered(astronaut_png, astronaut_persona, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy(delivered, tmp_path) -> Path:
-    for name in ("double.png", "double.png.delivery.json"):
-        shutil.copy(delivered.with_name(name), tmp_path / name)
-    return tmp_path / "double.png"
-
-
-def checked(code: int, *arguments) -> dict[str, str]:
-    result = cli("verify", *arguments, "--json")
-    assert result.exit_code == code, result.stdout + result.stderr
-    return {name: check["state"] for name, check in record(result)["checks"].items()}
+    return copied(delivered, tmp_path)
 
 
 def chunks(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -63,7 +55,7 @@ def png(parts: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def test_a_delivery_is_intact(copy, astronaut_persona):
-    states = checked(0, copy, "--persona", astronaut_persona)
+    states = verified(0, copy, "--persona", astronaut_persona)
     assert set(states.values()) == {"intact"}
     assert list(states) == ["log", "c2pa", "aigc", "iptc", "visible", "mark", "persona"]
     facts = record(cli("verify", copy, "--json"))["checks"]
@@ -80,7 +72,7 @@ def test_stripped_of_all_metadata_the_mark_remains(copy):
     with Image.open(copy) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     Image.fromarray(pixels).save(copy)
-    states = checked(3, copy)
+    states = verified(3, copy)
     assert (states["c2pa"], states["aigc"], states["iptc"]) == ("missing",) * 3
     assert states["log"] == "altered" and states["mark"] == "intact"
 
@@ -89,7 +81,7 @@ def test_reencoded_as_jpeg_the_mark_is_found_with_the_log(copy, tmp_path):
     small = tmp_path / "sent.jpg"
     with Image.open(copy) as picture:
         picture.convert("RGB").save(small, quality=80)
-    states = checked(3, small, "--log", copy.with_name("double.png.delivery.json"))
+    states = verified(3, small, "--log", copy.with_name("double.png.delivery.json"))
     assert states["mark"] == "intact" and states["c2pa"] == "missing"
 
 
@@ -102,7 +94,7 @@ def test_one_block_of_pixels_changed(copy):
     kept = [c for c in chunks(copy.read_bytes()) if c[0] not in (b"IDAT", b"IEND")]
     new = [c for c in chunks(plain.read_bytes()) if c[0] in (b"IDAT", b"IEND")]
     copy.write_bytes(png([*kept, *new]))
-    states = checked(3, copy)
+    states = verified(3, copy)
     assert states["c2pa"] == "altered" and states["log"] == "altered"
     assert states["aigc"] == "intact" and states["mark"] == "intact"
 
@@ -113,7 +105,7 @@ def test_metadata_forged(copy):
         for kind, body in chunks(copy.read_bytes())
     ]
     copy.write_bytes(png(forged))
-    states = checked(3, copy)
+    states = verified(3, copy)
     assert states["aigc"] == "altered" and states["c2pa"] == "altered"
 
 
@@ -121,30 +113,30 @@ def test_a_second_aigc_label_is_forged(copy):
     parts = chunks(copy.read_bytes())
     second = next(c for c in parts if c[0] == b"tEXt")
     copy.write_bytes(png([parts[0], second, *parts[1:]]))
-    assert checked(3, copy)["aigc"] == "altered"
+    assert verified(3, copy)["aigc"] == "altered"
 
 
 def test_the_wrong_persona(copy, persona_file):
-    assert checked(3, copy, "--persona", persona_file)["persona"] == "altered"
+    assert verified(3, copy, "--persona", persona_file)["persona"] == "altered"
 
 
 def test_the_wrong_signer(copy, tmp_path, monkeypatch):
     ours = config_folder() / "c2pa" / "root.pem"
-    assert checked(0, copy, "--trust", ours)["c2pa"] == "intact"
+    assert verified(0, copy, "--trust", ours)["c2pa"] == "intact"
     monkeypatch.setenv("DIGIDOUBLE_CONFIG", str(tmp_path / "elsewhere"))
     from digidouble.deliver.certificate import credentials
 
     credentials()
     theirs = config_folder() / "c2pa" / "root.pem"
-    assert checked(3, copy, "--trust", theirs)["c2pa"] == "altered"
-    assert checked(0, copy)["c2pa"] == "intact"  # valid, though on no list here
+    assert verified(3, copy, "--trust", theirs)["c2pa"] == "altered"
+    assert verified(0, copy)["c2pa"] == "intact"  # valid, though on no list here
     refused(cli("verify", copy, "--trust", tmp_path / "absent.pem"), 1, "root certificates")
 
 
 def test_a_file_of_another_tool(astronaut_png, tmp_path):
     other = tmp_path / "astronaut.png"
     shutil.copy(astronaut_png, other)
-    states = checked(4, other)
+    states = verified(4, other)
     assert (
         states["c2pa"] == states["aigc"] == states["iptc"] == states["mark"] == "missing"
         and states["visible"] == "unknown"

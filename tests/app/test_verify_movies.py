@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shutil
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from command_line import cli, record
+from command_line import cli, copied, record, verified
 from PIL import Image
 
 FRAMES = 6
@@ -37,15 +36,7 @@ def delivered(astronaut_png, astronaut_persona, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def copy(delivered, tmp_path) -> Path:
-    for name in ("double.mp4", "double.mp4.delivery.json"):
-        shutil.copy(delivered.with_name(name), tmp_path / name)
-    return tmp_path / "double.mp4"
-
-
-def checked(code: int, *arguments) -> dict[str, str]:
-    result = cli("verify", *arguments, "--json")
-    assert result.exit_code == code, result.stdout + result.stderr
-    return {name: check["state"] for name, check in record(result)["checks"].items()}
+    return copied(delivered, tmp_path)
 
 
 def reencoded(source: Path, target: Path, crf: int, size_wh: tuple[int, int]) -> Path:
@@ -60,7 +51,7 @@ def reencoded(source: Path, target: Path, crf: int, size_wh: tuple[int, int]) ->
 
 
 def test_intact(copy, astronaut_persona):
-    assert set(checked(0, copy, "--persona", astronaut_persona).values()) == {"intact"}
+    assert set(verified(0, copy, "--persona", astronaut_persona).values()) == {"intact"}
 
 
 def test_light_carries_the_mark(delivered, astronaut_persona, tmp_path):
@@ -69,20 +60,20 @@ def test_light_carries_the_mark(delivered, astronaut_persona, tmp_path):
     plate = delivered.with_name("plate.mp4")
     made = cli("swap", plate, "--cast", f"main={astronaut_persona}", "--range", "0:2", "--no-report", "-o", out)
     assert made.exit_code == 0, made.stderr
-    assert set(checked(0, out).values()) == {"intact"}
+    assert set(verified(0, out).values()) == {"intact"}
 
 
 @pytest.mark.parametrize(("crf", "size_wh"), [(28, (800, 860)), (20, (400, 430))])
 def test_reencoded_the_mark_is_found(copy, tmp_path, crf, size_wh):
     """As a site does it: other bits, other size, no metadata. The number is on record in the log."""
     sent = reencoded(copy, tmp_path / "sent.mp4", crf, size_wh)
-    states = checked(3, sent, "--log", copy.with_name("double.mp4.delivery.json"))
+    states = verified(3, sent, "--log", copy.with_name("double.mp4.delivery.json"))
     assert states["c2pa"] == states["aigc"] == "missing" and states["mark"] == "intact" and states["log"] == "altered"
 
 
 def test_the_plate_itself_reencoded_has_no_mark(delivered, copy, tmp_path):
     sent = reencoded(delivered.with_name("plate.mp4"), tmp_path / "plate.mp4", 28, (800, 860))
-    assert checked(3, sent, "--log", copy.with_name("double.mp4.delivery.json"))["mark"] == "missing"
+    assert verified(3, sent, "--log", copy.with_name("double.mp4.delivery.json"))["mark"] == "missing"
 
 
 def test_remuxed_the_manifest_is_gone(copy, tmp_path):
@@ -93,7 +84,7 @@ def test_remuxed_the_manifest_is_gone(copy, tmp_path):
             if packet.dts is not None:
                 packet.stream = stream
                 new.mux(packet)
-    states = checked(3, sent, "--log", copy.with_name("double.mp4.delivery.json"))
+    states = verified(3, sent, "--log", copy.with_name("double.mp4.delivery.json"))
     assert states["c2pa"] == "missing" and states["log"] == "altered" and states["mark"] == "intact"
 
 
@@ -103,7 +94,7 @@ def test_one_block_changed(copy):
     middle = data.index(b"mdat") + 4 + 20_000
     data[middle : middle + 4] = bytes(b ^ 0x5A for b in data[middle : middle + 4])
     copy.write_bytes(data)
-    states = checked(3, copy)
+    states = verified(3, copy)
     assert states["c2pa"] == "altered" and states["log"] == "altered"
 
 
@@ -111,12 +102,12 @@ def test_metadata_forged(copy):
     data = copy.read_bytes()
     at = data.index(b'"ProduceID":"') + len(b'"ProduceID":"')
     copy.write_bytes(data[:at] + (b"f" if data[at : at + 1] != b"f" else b"0") + data[at + 1 :])
-    states = checked(3, copy)
+    states = verified(3, copy)
     assert states["aigc"] == "altered" and states["c2pa"] == "altered"
 
 
 def test_the_wrong_persona(copy, persona_file):
-    assert checked(3, copy, "--persona", persona_file)["persona"] == "altered"
+    assert verified(3, copy, "--persona", persona_file)["persona"] == "altered"
 
 
 def test_another_tools_signed_picture(astronaut_png, tmp_path):

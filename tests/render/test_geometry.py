@@ -6,25 +6,23 @@ import numpy as np
 import pytest
 from synthetic import person, still
 
+from digidouble.perception.lids import lid_gaps, with_lid_gaps
 from digidouble.perception.shape import neutral_from
 from digidouble.render.geometry import (
-    EYE_CORNERS,
     LARGEST_CM,
     READ_SHARE,
     double_points,
     facing_weight,
     feather,
     inside_weight,
-    lid_gaps,
     lids_down,
     opening_weight,
     persona_offset,
-    smoothstep,
     target_shape,
-    with_lid_gaps,
 )  # fmt: skip
-from digidouble.schema.mesh import LID_PAIRS, face_model
+from digidouble.schema.mesh import EYE_CORNERS, LID_PAIRS, face_model
 from digidouble.schema.pose import Pose
+from digidouble.schema.ramp import smoothstep
 
 M = face_model()
 PAIRS = [(1, 2), (2, 5), (5, 1), (3, 8)]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from digidouble.acting.emotion import EMOTIONS, recipe
 from digidouble.errors import SettingsError
+from digidouble.schema.ramp import smoothstep
 
 LONGEST_S = 86_400.0
 _NUMBER = re.compile(r"\d{1,6}(\.\d{1,6})?")
@@ -91,16 +92,11 @@ def strengths(beats: tuple[Beat, ...], times_s: Float[np.ndarray, " n"]) -> dict
         r = recipe(beat.emotion)
         begin = -np.inf if beat.start_s <= 0 else beat.start_s - r.rise_s / 3
         # The first emotion is there from the first frame on: nobody sees it come.
-        level = np.ones_like(times_s) if not np.isfinite(begin) else _eased((times_s - begin) / r.rise_s)
+        level = np.ones_like(times_s) if not np.isfinite(begin) else smoothstep((times_s - begin) / r.rise_s)
         if k + 1 < len(beats):
             follower = beats[k + 1]
             gone = follower.start_s - recipe(follower.emotion).rise_s / 3
-            level = level * (1 - _eased((times_s - gone) / r.fall_s))
+            level = level * (1 - smoothstep((times_s - gone) / r.fall_s))
         before = out.get(beat.emotion, np.zeros_like(times_s))
         out[beat.emotion] = np.maximum(before, beat.intensity * level)
     return out
-
-
-def _eased(x: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)

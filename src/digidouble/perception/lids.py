@@ -7,7 +7,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float, Float32
 
-from digidouble.schema.mesh import LID_PAIRS, face_model
+from digidouble.schema.mesh import EYE_CORNERS, LID_PAIRS, face_model
+from digidouble.schema.ramp import smoothstep
 
 LID_REACH_CM = 0.9
 
@@ -17,21 +18,21 @@ def lid_weights() -> Float32[np.ndarray, "478 14"]:
     """How far each point follows each lid pair: +1 upper lid, -1 lower lid, fading over LID_REACH_CM."""
     m = face_model()
     out = np.zeros((478, 14), np.float32)
-    for e, pairs in enumerate(LID_PAIRS):
+    for e, (pairs, ends) in enumerate(zip(LID_PAIRS, EYE_CORNERS, strict=True)):
         upper, lower = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
-        corners = m.mean_cm[[33, 133] if e == 0 else [362, 263]]
+        corners = m.mean_cm[list(ends)]
         axis = corners[:, :2]
         for q in range(468):
             p = m.mean_cm[q]
             reach = 1 - m.hole_cm[q] / LID_REACH_CM
-            if reach <= 0 or np.linalg.norm(p - corners.mean(0)) > 3.0 or q in (33, 133, 362, 263):
+            if reach <= 0 or np.linalg.norm(p - corners.mean(0)) > 3.0 or any(q in pair for pair in EYE_CORNERS):
                 continue
             along = np.interp(p[0], np.sort(axis[:, 0]), axis[np.argsort(axis[:, 0]), 1])
             side = 1.0 if p[1] > along else -1.0
             row = upper if side > 0 else lower
             near = np.abs(m.mean_cm[row, 0] - p[0])
             w = np.exp(-0.5 * (near / 0.25) ** 2)
-            out[q, 7 * e : 7 * e + 7] = side * (reach * reach * (3 - 2 * reach)) * w / w.sum()
+            out[q, 7 * e : 7 * e + 7] = side * smoothstep(reach) * w / w.sum()
     return out
 
 

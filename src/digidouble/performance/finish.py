@@ -28,7 +28,7 @@ from digidouble.performance.tracklets import MIN_SCORE, RECORD, Tracklet
 from digidouble.performance.turns import unfolded
 from digidouble.performance.worn import LOOKS, worn_of
 from digidouble.performance.wrinkles import OVER_TIME, Look, Rest
-from digidouble.schema.mesh import FLIP_YZ, camera_normals, face_model, vertex_normals
+from digidouble.schema.mesh import EYE_CORNERS, FLIP_YZ, camera_normals, face_model, vertex_normals
 from digidouble.schema.regions import REGIONS
 from digidouble.schema.track import SKIN_GRID, WRINKLE_GRID
 
@@ -169,7 +169,7 @@ def certainty(score: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
 def gaze_of(shape_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "2"]:
     """(yaw, pitch) in degrees from where the irises sit between the eye corners, mean of both eyes."""
     out = []
-    for iris, outer, inner in ((468, 33, 133), (473, 263, 362)):
+    for iris, (outer, inner) in zip((468, 473), EYE_CORNERS, strict=True):
         off = (shape_cm[iris] - 0.5 * (shape_cm[outer] + shape_cm[inner])) / EYEBALL_CM
         out.append(np.degrees(np.arcsin(np.clip(off[:2], -0.95, 0.95))))
     return np.mean(out, 0)

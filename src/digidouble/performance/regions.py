@@ -13,6 +13,7 @@ from jaxtyping import Float, Float32
 
 from digidouble.performance.smooth import convolved
 from digidouble.schema.mesh import camera_normals
+from digidouble.schema.ramp import smoothstep
 from digidouble.schema.regions import region_weights
 
 EDGE_ON, IN_VIEW = -0.3, -0.05  # mean facing of a region: none of it, all of it
@@ -27,8 +28,7 @@ def region_view(points_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n
     """0..1, how far each region faces the camera."""
     weight = region_weights() / region_weights().sum(0)
     mean = np.stack([camera_normals(p)[:, 2] @ weight for p in points_px])
-    x = np.clip((mean - EDGE_ON) / (IN_VIEW - EDGE_ON), 0, 1)
-    return x * x * (3 - 2 * x)
+    return smoothstep((mean - EDGE_ON) / (IN_VIEW - EDGE_ON))
 
 
 def region_sureness(

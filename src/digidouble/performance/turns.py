@@ -23,6 +23,7 @@ from digidouble.performance.skin_motion import SkinView, followed_px, placed, sk
 from digidouble.performance.smooth import convolved
 from digidouble.schema.mesh import face_model
 from digidouble.schema.pose import Pose, fit_pose
+from digidouble.schema.ramp import smoothstep
 
 START_DEG, FULL_DEG = 38.0, 50.0  # turn from which the person's shape shares in the mesh, and from which it is the mesh
 SURE_DEG, SATURATED_DEG = 27.0, 38.0  # turns the network reads: believed, and only as a lower bound
@@ -46,8 +47,7 @@ def turn_deg(pose: Pose) -> float:
 
 def eased(x: float) -> float:
     """0 below 0, 1 above 1, cubic between."""
-    x = float(np.clip(x, 0, 1))
-    return x * x * (3 - 2 * x)
+    return float(smoothstep(np.asarray(x)))
 
 
 def sureness(read_deg: float, believed_deg: float, steady: float) -> float:

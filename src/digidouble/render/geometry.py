@@ -12,24 +12,18 @@ from jaxtyping import Float, Float32
 
 from digidouble.perception.lids import lid_gaps, lid_weights, with_lid_gaps
 from digidouble.perception.shape import proportions_onto
-from digidouble.schema.mesh import FLIP_YZ, LID_PAIRS, face_model, vertex_normals
+from digidouble.schema.mesh import EYE_CORNERS, FLIP_YZ, LID_PAIRS, face_model, vertex_normals
 from digidouble.schema.pose import Pose
+from digidouble.schema.ramp import smoothstep
 
 INSIDE_CM = 2.6  # distance from the oval at which the persona's proportions hold in full
 FEATHER_CM = 1.1  # over which the double fades into the plate, along the face
 LIDS_CM = (0.5, 0.95)  # from the edge of the lids: lid in full, and no lid any more
 LASHES_CM, TONE_CM = 0.3, 0.35  # lashes end; over how much skin its tone is taken
 LOWERED, SHUT = 0.65, 0.3  # opening of an eye over its neutral opening at which lids begin, and cease, to come down
-EYE_CORNERS = ((33, 133), (263, 362))  # outer and inner, right eye then left
 READ_SHARE = 0.4  # of what sets one face apart from another the mesh network reads: it leans towards the mean face
 MIRRORED = np.array([-1.0, 1.0, 1.0])
 LARGEST_CM = 0.6  # no point is taken further than this from the plate's own face
-
-
-def smoothstep(x: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-    """0 below 0, 1 above 1, cubic between."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
 
 
 @lru_cache(maxsize=1)

@@ -13,16 +13,18 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from digidouble.errors import SettingsError
+from digidouble.perception.lids import lid_gaps, with_lid_gaps
 from digidouble.perception.light import shading
 from digidouble.perception.radiance import FieldView, conditions_of, slant_of
 from digidouble.render import kernels
-from digidouble.render.geometry import lid_gaps, opening_weight, smoothstep, with_lid_gaps
+from digidouble.render.geometry import opening_weight
 from digidouble.render.gloss import NONE
 from digidouble.render.plan import choose_keys
 from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, camera_normals, face_model
 from digidouble.schema.persona import Persona
 from digidouble.schema.pose import Pose
+from digidouble.schema.ramp import smoothstep
 
 SUPERSAMPLED = 2
 FILL = 0.43  # of the picture: the face's farthest point from its middle, whichever way it is turned

@@ -29,6 +29,7 @@ NOSTRILS = np.array(
     [20, 60, 75, 79, 166, 238, 239, 241, 242, 250, 290, 305, 309, 392, 458, 459, 461, 462, 237, 457, 44, 274]
 )
 # Upper and lower lid points above each other, outer to inner corner (right eye, left eye).
+EYE_CORNERS = ((33, 133), (263, 362))  # outer and inner, right eye then left
 LID_PAIRS = (
     ((246, 7), (161, 163), (160, 144), (159, 145), (158, 153), (157, 154), (173, 155)),
     ((466, 249), (388, 390), (387, 373), (386, 374), (385, 380), (384, 381), (398, 382)),

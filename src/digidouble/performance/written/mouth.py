@@ -17,6 +17,7 @@ from digidouble.performance.written.shape import LOWER_LIP, UPPER_LIP, Written
 from digidouble.schema.colour import LUMA
 from digidouble.schema.frame import Roi
 from digidouble.schema.mesh import face_model
+from digidouble.schema.ramp import smoothstep
 
 UPPER_WIDTHS_CM = (0.85, 0.66, 0.76, 0.7, 0.66, 0.9)  # from the middle outwards
 LOWER_WIDTHS_CM = (0.52, 0.57, 0.68, 0.7, 0.7, 1.0)
@@ -195,8 +196,7 @@ def _on_plane(
 
 def _soft(x: Float[np.ndarray, "h w"], width: float) -> Float[np.ndarray, "h w"]:
     """0 below -width, 1 above width."""
-    k = np.clip(0.5 + 0.5 * x / width, 0, 1)
-    return k * k * (3 - 2 * k)
+    return smoothstep(0.5 + 0.5 * x / width)
 
 
 def _over(

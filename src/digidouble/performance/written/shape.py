@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Float32
 from digidouble.perception.lids import lid_gaps, with_lid_gaps
 from digidouble.perception.shape import LIP_GAP_CM, lips_shut
 from digidouble.schema.acting import Acting
-from digidouble.schema.mesh import face_model
+from digidouble.schema.mesh import EYE_CORNERS, face_model
 from digidouble.schema.pose import Pose
 from digidouble.schema.track import FaceTrack
 
@@ -24,7 +24,6 @@ LEAST_AREA, UNFOLD_ROUNDS = 0.12, 10  # of a triangle's area in the neutral face
 PLATE_BROWS = 0.3  # of a footage plate's own brow movements that stay
 UPPER_LIP = np.array([191, 80, 81, 82, 13, 312, 311, 310, 415])
 LOWER_LIP = np.array([95, 88, 178, 87, 14, 317, 402, 318, 324])
-EYE_CORNERS = (np.array([33, 133]), np.array([362, 263]))
 BOTH_IRISES = (np.arange(468, 473), np.arange(473, 478))
 
 
@@ -76,9 +75,8 @@ def written(track: FaceTrack, index: int, acting: Acting, row: int, still: bool)
     if still:
         turned = gaze + acting.gaze_deg[row]
         for ring, ends in zip(BOTH_IRISES, EYE_CORNERS, strict=True):
-            socket = (shape[ends] - seen[ends]).mean(0)[
-                :2
-            ]  # muscle actions move the corners a little; the eyeball goes with them
+            corners_at = list(ends)  # muscle actions move the corners a little; the eyeball goes with them
+            socket = (shape[corners_at] - seen[corners_at]).mean(0)[:2]
             shape[ring, :2] = (
                 seen[ring, :2] + socket + EYEBALL_CM * (np.sin(np.radians(turned)) - np.sin(np.radians(gaze)))
             )

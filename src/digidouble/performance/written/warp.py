@@ -18,6 +18,7 @@ from digidouble.schema.frame import Roi
 from digidouble.schema.kernels import carry_over_triangles
 from digidouble.schema.mesh import face_model
 from digidouble.schema.pose import Pose
+from digidouble.schema.ramp import smoothstep
 
 REACH = 0.34  # of the face's width
 MARGIN = 0.45  # of the face's width, around the mesh: REACH and some
@@ -104,16 +105,10 @@ def _head_motion(
     across, down = axes[1] - axes[0], axes[2] - axes[0]
     side = np.abs((x - axes[0, 0]) * across[0] + (y - axes[0, 1]) * across[1]) / max(float(across @ across), 1e-9)
     low = ((x - axes[0, 0]) * down[0] + (y - axes[0, 1]) * down[1]) / max(float(down @ down), 1e-9)
-    neck = _eased((low - CHEEK_CM) / (CHIN_CM - CHEEK_CM))
+    neck = smoothstep((low - CHEEK_CM) / (CHIN_CM - CHEEK_CM))
     half = HEAD_HALF_CM + neck * (NECK_HALF_CM - HEAD_HALF_CM)
-    zone = _eased((NECK_END_CM - low) / (NECK_END_CM - CHIN_CM)) * _eased((half * 1.3 - side) / (0.3 * half))
+    zone = smoothstep((NECK_END_CM - low) / (NECK_END_CM - CHIN_CM)) * smoothstep((half * 1.3 - side) / (0.3 * half))
     return (moved * zone[..., None]).astype(np.float32), zone.astype(np.float32)
-
-
-def _eased(x: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
-    """0 below 0, 1 above 1, cubic between."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
 
 
 def _carried_on(
