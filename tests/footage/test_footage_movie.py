@@ -226,7 +226,8 @@ def test_colour_tags_and_timecode(tmp_path):
     path = tmp_path / "hdr.mov"
     with av.open(str(path), "w", options={"movflags": "write_colr"}) as movie:
         movie.metadata["timecode"] = "01:02:03:04"
-        stream = movie.add_stream("libx265", rate=25, options={"x265-params": "log-level=none"})
+        # without B pictures: in a movie shorter than its delay x265's decoding times are what was in memory
+        stream = movie.add_stream("libx265", rate=25, options={"x265-params": "log-level=none:bframes=0"})
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p10le"
         context = stream.codec_context
         context.color_primaries, context.color_trc, context.colorspace, context.color_range = 9, 16, 9, 1

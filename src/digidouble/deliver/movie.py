@@ -134,7 +134,7 @@ class MovieSink:
         self._partial = partial or partial_path(out)
         self._audio: AudioCopy | None = None
         self._container: OutputContainer | None = None
-        self._count, self._placed, self._timecode = 0, 0, ""
+        self._count, self._placed, self._encoded, self._timecode = 0, 0, 0, ""
         self._reordered = _REORDERED.get(self._plan.codec, 0)
         self.wants_matte = holds_matte(self._plan, shot)
         self.encoding = f"{self._plan.encoder} {self._plan.pix_fmt}"
@@ -254,7 +254,13 @@ class MovieSink:
     def _mux(self, picture: av.VideoFrame | None) -> None:
         if self._container is None:
             raise OutputError(f"{self._out}: the movie is closed already")
-        self._container.mux(as_written(self._stream.encode(picture), self._plan))
+        packets = as_written(self._stream.encode(picture), self._plan)
+        if self._plan.codec == "h265":
+            # x265 leaves whatever was in memory in the decoding times of a movie shorter than its own delay.
+            for packet in packets:
+                packet.dts = self._encoded - self._reordered
+                self._encoded += 1
+        self._container.mux(packets)
 
     def _close(self) -> None:
         audio, container = self._audio, self._container
