@@ -304,3 +304,69 @@ def test_lamps_in_worn_glasses_are_no_skin():
     assert found[lens].min() > 0.6 and found[rim].max() == 0 and found[eye].max() == 0 and found[cheek].max() == 0
     assert found.mean() < 5 * lens.mean()
     assert glare(skin, sure, np.zeros((size, size), np.float32)).max() == 0
+
+
+def test_a_fringe_on_the_forehead_is_no_skin_and_lines_are():
+    size = 320
+    place = uv_grid(size).carried(face_model().mean_cm)
+    x, y = place[..., 0], place[..., 1]
+    from digidouble.persona.atlas import loose_hair
+
+    strand = (np.abs(x - 2.5) < 0.1) & (y > 3.2) & (y < 4.6)
+    line = (np.abs(y - 3.6) < 0.1) & (x < 1) & (x > -4)  # across
+    frown = (np.abs(x - 0.5) < 0.1) & (y > 1.6) & (y < 3.2)  # between the brows
+    skin, sure = np.full((size, size, 3), 0.4, np.float32), uv_grid(size).covered.astype(np.float32)
+    skin[strand | line | frown] = 0.25
+    found = loose_hair(skin, sure)
+    assert found[strand].mean() > 0.8
+    assert found[line & (x < 0)].max() == 0 and found[frown].max() == 0
+
+
+def test_pale_foreheads_are_skin_and_white_caps_are_not():
+    from digidouble.persona.atlas import skin_likelihood
+
+    size = 256
+    y = uv_grid(size).carried(face_model().mean_cm)[..., 1]
+    forehead = (y > 3) & uv_grid(size).covered
+    sure, no_glasses = uv_grid(size).covered.astype(np.float32), np.zeros((size, size), np.float32)
+    shine, cap = (np.array(c, np.float32) for c in ((1.08, 1.3, 1.7), (1.6, 2.4, 3.6)))
+    even = np.tile(np.array([0.42, 0.26, 0.18], np.float32), (size, size, 1))
+    inner = forehead & (np.abs(uv_grid(size).carried(face_model().mean_cm)[..., 0]) < 3)
+    for paint, kept in ((shine, True), (cap, False)):
+        albedo = even.copy()
+        albedo[forehead] *= paint
+        fits = skin_likelihood(albedo, sure, no_glasses)[inner].mean()
+        assert fits > 0.7 if kept else fits < 0.1
+
+
+def test_hair_at_the_temples_is_not_the_glasses():
+    """Within the zone of worn glasses their dark arm stays, a broad dark field beside it goes."""
+    from digidouble.persona.atlas import eye_zone, skin_likelihood
+
+    size = 320
+    place = uv_grid(size).carried(face_model().mean_cm)
+    x, y = place[..., 0], place[..., 1]
+    arm, hair = (np.abs(y) < 0.1) & (x < -5) & (x > -6), (np.abs(y - 1) < 1.5) & (x > 5.2) & (x < 6.4)
+    albedo = np.tile(np.array([0.42, 0.26, 0.18], np.float32), (size, size, 1))
+    albedo[arm | hair] *= 0.15
+    fits = skin_likelihood(albedo, uv_grid(size).covered.astype(np.float32), eye_zone(size))
+    assert fits[arm].mean() > 0.8 and fits[hair].mean() < 0.3  # its rim, and what lies by the brow, stay
+
+
+def test_where_the_first_look_shows_hair_the_others_keep_their_skin():
+    """The temple of the first look lies under black hair; three others show it, and must not be toned to that hair."""
+    from digidouble.persona.consensus import consensus, toned
+
+    size = 192
+    x = uv_grid(size).carried(face_model().mean_cm)[..., 0]
+    covered = uv_grid(size).covered.astype(np.float32)
+    temple = (x > 4) & uv_grid(size).covered
+    skin = np.tile(np.array([0.42, 0.26, 0.18], np.float32), (size, size, 1))
+    first = skin.copy()
+    first[temple] = 0.02
+    seen = [np.where(temple, 0, covered).astype(np.float32), covered, covered, covered]
+    agreed = consensus([first, skin, skin, skin], seen, [0, 1, 1, 1], [False] * 4)
+    for look in (1, 2, 3):
+        np.testing.assert_allclose(toned(skin, seen[look], agreed)[temple], skin[temple], rtol=0.1)
+    two = consensus([first, skin], seen[:2], [0, 1], [False] * 2)
+    np.testing.assert_allclose(toned(skin, seen[1], two)[temple], skin[temple], rtol=0.1)

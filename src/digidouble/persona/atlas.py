@@ -20,8 +20,12 @@ TEXELS_PER_PX = (
     1.45  # UV spans the unrolled face: about 1.3 of its width seen from the front, plus a margin for sampling
 )
 FOREHEAD_CM = 2.0  # above the eyes, over the brows of the mean face
+BROW_CM, LID_CM = 0.55, 0.9  # how far around them a feature reaches
+PALEST = 0.7  # natural log of blue over the skin's: beyond it is a wall or a cap
+RIM_SHARE = 0.05  # of the atlas: how far hair's shade reaches into skin
 BEARD_CM = -4.5  # height of the nose's base
 GLARE = 1.6  # times the skin's brightness
+TEMPLE_CM, HAIR = 4.6, 0.5  # sideways from the middle; times the skin's brightness
 STRAND_WIDTH, STRAND_LENGTH = 0.055, 0.07  # of the atlas: widest strand, shortest that counts
 BAND_WIDTH = 0.13  # of the atlas: widest edge of hair
 DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highlight, not to be divided by
@@ -122,12 +126,12 @@ def loose_hair(
 
     strand = cv2.morphologyEx(log, cv2.MORPH_CLOSE, np.ones((1, int(STRAND_WIDTH * size) | 1), np.uint8)) - log
     beside = 2.9 + np.clip(-1.2 * (y + 1.5), 0, 1.7)  # the fold from nose to mouth corner is the person's
-    found = (strand > 0.1) & (x > beside) & (y < -0.7) & (y > -7) & grid.covered
-    _, parts, stats, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
-    tall, wide = stats[:, cv2.CC_STAT_HEIGHT], stats[:, cv2.CC_STAT_WIDTH]
-    runs = (tall > STRAND_LENGTH * size) & (wide < 0.5 * tall)
-    runs[0] = False
-    marked = runs[parts]
+    cheek = (x > beside) & (y < -0.7) & (y > -7) & grid.covered
+    # Lines across the forehead and between the brows are the person's, what hangs down elsewhere is a fringe.
+    forehead = ((y > 4.0) | ((y > 2.6) & (x > 1.2))) & _featureless(size) & grid.covered
+    marked = _runs_down((strand > 0.1) & cheek, STRAND_LENGTH * size) | _runs_down(
+        (strand > 0.045) & forehead, 0.25 * STRAND_LENGTH * size
+    )
 
     unseen, skin = confidence < 0.1, (confidence > 0.5) & grid.skin
     if skin.any():
@@ -141,17 +145,38 @@ def loose_hair(
         touching: Bool[np.ndarray, "n"] = np.bincount(labels[rim], minlength=count) > 0
         touching[0] = False
         marked = marked | touching[labels]
-    return cv2.blur(cv2.dilate(marked.astype(np.float32), np.ones((side, side))), (3, 3))
+    return cv2.blur(cv2.dilate(marked.astype(np.float32), np.ones((side, side))), (3, 3)) * _tails_fade(size)
+
+
+def _runs_down(found: Bool[np.ndarray, "s s"], least: float) -> Bool[np.ndarray, "s s"]:
+    """The connected parts of `found` that are taller than `least` texels and at least twice as tall as wide."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8))
+    tall, wide = stats[:, cv2.CC_STAT_HEIGHT], stats[:, cv2.CC_STAT_WIDTH]
+    runs = (tall > least) & (wide < 0.5 * tall)
+    runs[0] = False
+    return runs[parts]
 
 
 @lru_cache(maxsize=4)
+def _from_features(size: int) -> tuple[Float32[np.ndarray, "s s"], ...]:
+    """Centimetres from the brows, from the lids, and sideways from the middle."""
+    model, grid = face_model(), uv_grid(size)
+    near = np.stack(
+        [surface_distance(model.mean_cm, model.triangles, BROWS), model.hole_cm, np.abs(model.mean_cm[:, 0])], 1
+    )
+    return tuple(np.ascontiguousarray(c) for c in np.moveaxis(grid.carried(near.astype(np.float32)), -1, 0))
+
+
 def _featureless(size: int) -> Bool[np.ndarray, "s s"]:
     """Where neither brows nor lids and lashes are near. Unlike `_away_from_features` it ends at the temple: hair begins there."""
-    model, grid = face_model(), uv_grid(size)
-    near = np.stack([surface_distance(model.mean_cm, model.triangles, BROWS), model.hole_cm], 1).astype(np.float32)
-    brow, lid = np.moveaxis(grid.carried(near), -1, 0)
-    x = np.abs(grid.carried(model.mean_cm)[..., 0])
-    return ((brow > 0.55) | (x > 5.3)) & ((lid > 0.9) | (x > 5.0))
+    brow, lid, x = _from_features(size)
+    return ((brow > BROW_CM) | (x > 5.3)) & ((lid > LID_CM) | (x > 5.0))
+
+
+def _tails_fade(size: int) -> Float32[np.ndarray, "s s"]:
+    """1, but for the tails of brows and lashes, which run out under the hair rather than end at a line."""
+    brow, lid, x = _from_features(size)
+    return np.where((brow > BROW_CM) & (lid > LID_CM), 1, np.clip((x - 4.9) / 1.6, 0, 1)).astype(np.float32)
 
 
 def light_of_look(look: Look) -> Float[np.ndarray, "9 3"]:
@@ -224,11 +249,50 @@ def skin_likelihood(
     # Shading left in the albedo is grey, so brightness may differ more than hue; a beard, which belongs to the person, more still.
     fits = np.where(height > BEARD_CM, fit(0.14), fit(0.8)).astype(np.float32)
     forehead = np.clip((height - FOREHEAD_CM) / 0.3, 0, 1)
+    glasses = glasses * (1 - _temple_hair(blurred @ LUMA, float(np.exp(middle) @ LUMA)))
     judged = np.maximum(np.clip((5.0 - rim) / 0.8, 0, 1), forehead) * _away_from_features(size) * (1 - glasses)
+    fits = np.maximum(fits, _overexposed((x - middle).astype(np.float32)))
     # Where hair thins out into skin the mixture passes as skin: step back from what was refused.
     k = 2 * max(1, size // 40) + 1
     fits = cv2.erode(fits, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k)))
-    return (1 - judged * (1 - fits)).astype(np.float32)
+    clean = (1 - judged * (1 - fits)).astype(np.float32)
+    return clean * (1 - _mixed_rim(x, confidence * clean))
+
+
+def _overexposed(away: Float32[np.ndarray, "s s 3"]) -> Bool[np.ndarray, "s s"]:
+    """Where skin is on its way to white (`away`: log colour over the skin's own): no darker, and paler towards blue."""
+    red, green, blue = np.moveaxis(away, -1, 0)
+    return (red > -0.08) & (green > red - 0.03) & (blue > green - 0.03) & (blue < PALEST)
+
+
+def _mixed_rim(
+    log_albedo: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"]
+) -> Float32[np.ndarray, "s s"]:
+    """1 along what is not seen, where the skin takes another colour than a little further in: hair's shade, mixed with skin.
+
+    It would draw a line down the cheek where the fill begins.
+    """
+    size = confidence.shape[0]
+    reach = RIM_SHARE * size
+    away = _away_from_features(size)
+    _, parts = cv2.connectedComponents((confidence <= 0.2).astype(np.uint8))
+    outside = parts == parts[0, 0]  # and not the shadows of nostrils and lips
+    inwards = cv2.distanceTransform((~outside).astype(np.uint8), cv2.DIST_L2, 3)
+    off = log_albedo - low_pass(log_albedo, confidence * (inwards > reach) * away, RIM_SHARE)
+    bright = off @ LUMA
+    hue = np.linalg.norm(off - bright[..., None], axis=-1)
+    other = np.clip(hue / 0.08 - 0.5, 0, 1)
+    return (other * away * np.clip(2 - 2 * inwards / reach, 0, 1)).astype(np.float32)
+
+
+def _temple_hair(luma: Float32[np.ndarray, "s s"], skin: float) -> Float32[np.ndarray, "s s"]:
+    """1 on what is dark at the temples and wider than the arm of spectacles. skin: its brightness."""
+    size = luma.shape[0]
+    side = np.abs(uv_grid(size).carried(face_model().mean_cm[:, :1].astype(np.float32))[..., 0]) > TEMPLE_CM
+    arm, reach = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(size // k, 1) + 1,) * 2) for k in (50, 60))
+    dark = ((luma < HAIR * skin) & side).astype(np.uint8)
+    wide = cv2.dilate(cv2.morphologyEx(dark, cv2.MORPH_OPEN, arm), reach)
+    return wide.astype(np.float32)
 
 
 @lru_cache(maxsize=4)
@@ -281,8 +345,8 @@ def completed(
     """
     eps = 1e-3
     log_own = np.log(albedo + eps)
-    # The tone to continue is that of skin: brows, lashes and lips must not smear into the fill.
-    clear = confidence * _away_from_features(albedo.shape[0])
+    # The tone to continue is that of skin: brows, lashes and lips must not smear into the fill, nor what is half hair.
+    clear = confidence * np.clip(2.5 * confidence - 0.75, 0, 1) * _away_from_features(albedo.shape[0])
     if prior is None:
         other, other_conf = np.ascontiguousarray(mirrored(albedo)), np.ascontiguousarray(mirrored(confidence))
         log_other = np.log(other + eps)

@@ -68,11 +68,8 @@ def build_persona(capture: CaptureSet, name: str, settings: PersonaSettings | No
     albedo, confidence = _skins(looks, size)
     colourless = [bool(k.traits and k.traits.grey) for k in looks]
     agreed = consensus(albedo, confidence, [k.light_group for k in looks], colourless)
-    known = np.clip(
-        np.sum([c for c, g in zip(confidence, colourless, strict=True) if not g or all(colourless)], 0), 0, 1
-    )
     trusted = [c * t for c, t in zip(confidence, agreed.trust, strict=True)]
-    albedo = [toned(a, c, agreed, known) for a, c in zip(albedo, trusted, strict=True)]
+    albedo = [toned(a, c, agreed) for a, c in zip(albedo, trusted, strict=True)]
     fused, fused_conf = _fused(albedo, trusted, looks, agreed.first)
     full, full_conf = completed(fused, fused_conf, None)
     keys = [_key(full, full_conf, looks[agreed.first], neutral)]

@@ -35,12 +35,13 @@ class Consensus:
     """Attributes:
     trust: per look, 0..1 over the atlas: 0 where the others show something else.
     first: which look the others are toned to and the fused atlas begins with.
-    target: log tone all are brought to, over the coarse grid.
+    target: log tone all are brought to, over the coarse grid. known: 0..1, where that is skin that was seen.
     """
 
     trust: tuple[Float32[np.ndarray, "s s"], ...]
     first: int
     target: Float32[np.ndarray, "g g 3"]
+    known: Float32[np.ndarray, "g g"]
 
 
 def _small(albedo: Float32[np.ndarray, "s s 3"], weight: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "g g 3"]:
@@ -83,7 +84,7 @@ def consensus(
     able = [i for i in range(n) if not colourless[i]] or list(range(n))
     first = able[0]
     if len(able) < VOTERS:
-        return Consensus(everywhere, first, small[first])
+        return Consensus(everywhere, first, small[first], weight[first])
     soft = np.stack([low_pass_small(x, w) for x, w in zip(small, weight, strict=True)])
     skin = uv_grid(SIDE).skin
     offset = np.stack([np.average(x[skin], 0, w[skin] + 1e-3) for x, w in zip(soft, weight, strict=True)])
@@ -104,10 +105,14 @@ def consensus(
     away = middle - level[first]
     far = np.linalg.norm(away, axis=-1, keepdims=True) / np.sqrt(3)
     correction = away * np.clip((far - AGREED) / np.maximum(far, 1e-6), 0, 1) * voters[..., None]
+    # Where the first look shows hair or nothing, the others say how its skin would go on.
+    shown = np.clip(2 * weight[first], 0, 1)[..., None]
+    target = shown * (small[first] + correction) + (1 - shown) * (middle + offset[first])
     return Consensus(
         tuple(cv2.resize(t.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR) for t in trust),
         first,
-        (small[first] + correction).astype(np.float32),
+        target.astype(np.float32),
+        np.clip(weight[able].sum(0), 0, 1),
     )
 
 
@@ -125,21 +130,16 @@ def low_pass_small(x: Float32[np.ndarray, "g g 3"], w: Float32[np.ndarray, "g g"
 
 
 def toned(
-    albedo: Float32[np.ndarray, "s s 3"],
-    confidence: Float32[np.ndarray, "s s"],
-    agreed: Consensus,
-    known: Float32[np.ndarray, "s s"],
+    albedo: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"], agreed: Consensus
 ) -> Float32[np.ndarray, "s s 3"]:
-    """A look with the agreed tone: its own detail, so that a change of key changes detail, not colour. known: where the target is."""
+    """A look with the agreed tone: its own detail, so that a change of key changes detail, not colour."""
     size = albedo.shape[0]
     own = _small(albedo, confidence)
-    confidence_small, known_small = (
-        cv2.resize(c, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for c in (confidence, known)
-    )
-    w = np.minimum(confidence_small, known_small)
+    shown = cv2.resize(confidence, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    w = np.minimum(shown, agreed.known)
     shift = low_pass(own - agreed.target, w, TONE)
     if w.sum() <= 5:  # nothing in common
-        shift = low_pass(own, confidence_small, 0.3) - low_pass(agreed.target, known_small, TONE)
+        shift = low_pass(own, shown, 0.3) - low_pass(agreed.target, agreed.known, TONE)
     shift = cv2.resize(shift, (size, size), interpolation=cv2.INTER_CUBIC)
     return np.maximum(np.exp(np.log(albedo + EPS) - shift) - EPS, 0).astype(np.float32)
 

@@ -24,7 +24,7 @@ from digidouble.render.geometry import (
 from digidouble.render.gloss import plate_lobe
 from digidouble.render.light import LookSettings, point_gains, skin_at_points
 from digidouble.render.plan import CastPlan
-from digidouble.render.tone import contrast_share, plate_contrast, with_contrast, with_creases_of
+from digidouble.render.tone import PlateSkin, contrast_share, plate_skin, with_contrast, with_creases_of, without_blue
 from digidouble.schema.colour import LUMA
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
@@ -52,7 +52,7 @@ class PreparedKey:
 class PreparedField:
     """A persona's radiance field at the size a track needs, its skin held to the plate's contrast like an atlas'."""
 
-    def __init__(self, persona: Persona, size: int, plate: Float[np.ndarray, "4"] | None) -> None:
+    def __init__(self, persona: Persona, size: int, plate: PlateSkin | None) -> None:
         assert persona.radiance is not None
         self.field = persona.radiance
         self.view = FieldView(self.field, size)
@@ -60,8 +60,8 @@ class PreparedField:
         usual = self.view.colour(middle.astype(np.float32))
         grid = cv2.resize(usual, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
         share = contrast_share(plate, grid)
-        calm = with_contrast(usual, share)
-        # What the plate's contrast takes from the skin that does not change, it takes from every frame.
+        calm = without_blue(with_contrast(usual, share), persona.skin_linear, plate)
+        # What the plate's contrast and colour take from the skin that does not change, it takes from every frame.
         self._gain = None if calm is usual else np.clip((calm + 1e-4) / (usual + 1e-4), 0.5, 2)
 
     def key(self, track: FaceTrack, row: int, points_px: Float[np.ndarray, "478 3"]) -> PreparedKey:
@@ -91,7 +91,7 @@ class PreparedCast:
         self.plan, self.look = plan, look
         used = sorted(set(plan.key_a.tolist()) | set(plan.key_b.tolist()))
         self.worn = plan.track.worn.astype(np.float32) / 255
-        size, plate = self._size(), plate_contrast(plan.track)
+        size, plate = self._size(), plate_skin(plan.track)
         self.field = PreparedField(plan.persona, size, plate) if radiance and plan.persona.radiance else None
         self.keys = {} if self.field else {k: self._prepared(plan.persona, k, size, plate) for k in used}
         self.lobe = plate_lobe(plan.track, self._seen_skin)
@@ -126,7 +126,7 @@ class PreparedCast:
         px_per_cm = float(np.quantile(shown, 0.9)) if len(shown) else float(self.plan.track.px_per_cm.max())
         return int(np.clip(cm_per_uv * px_per_cm / 0.8 * self.plan.detail, 64, 4096))
 
-    def _prepared(self, persona: Persona, key: int, size: int, plate: Float[np.ndarray, "4"] | None) -> PreparedKey:
+    def _prepared(self, persona: Persona, key: int, size: int, plate: PlateSkin | None) -> PreparedKey:
         atlas = _resized(persona.keys[key].albedo, size)
         grid = cv2.resize(
             persona.keys[key].albedo.astype(np.float32), (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA
@@ -136,7 +136,7 @@ class PreparedCast:
             if len(rest) == persona.keys[key].albedo.shape[0]:
                 atlas = with_creases_of(atlas, _resized(rest, size), min(self.look.wrinkles, 1.0))
         share = contrast_share(plate, grid)
-        atlas, grid = with_contrast(atlas, share), with_contrast(grid, share)
+        atlas, grid = (without_blue(with_contrast(x, share), persona.skin_linear, plate) for x in (atlas, grid))
         return PreparedKey(np.ascontiguousarray(atlas), grid * uv_grid(SKIN_GRID).covered[..., None])
 
 

@@ -1,4 +1,4 @@
-"""Skin contrast: how much the colour and the brightness of skin vary from place to place.
+"""Skin contrast and hues: how much the colour and the brightness of skin vary from place to place, and what no light makes of hair.
 
 A source lit by a warm lamp has almost no blue to tell skin tones apart with; relit for a bright plate its blotches would be
 amplified. So the persona's skin takes no more chroma variation than the plate's own skin shows at the same scale. Brightness
@@ -7,6 +7,7 @@ detail (wrinkles, moles) is identity: it is only held back where a hard print wo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
@@ -57,28 +58,35 @@ def _spread(linear: Float32[np.ndarray, "g g 3"], weight: Float32[np.ndarray, "g
     return np.sqrt((d**2 * weight[..., None]).sum((0, 1)) / max(float(weight.sum()), 1e-3))
 
 
-def plate_contrast(track: FaceTrack) -> Float[np.ndarray, "4"] | None:
-    """How much the plate's skin varies in red, green, blue chroma and brightness; None when its skin is never to be seen."""
+@dataclass(frozen=True)
+class PlateSkin:
+    """What the plate's skin is like over a track. `spread`: of red, green, blue chroma and of brightness. `linear`: its mean colour."""
+
+    spread: Float[np.ndarray, "4"]
+    linear: Float[np.ndarray, "3"]
+
+
+def plate_skin(track: FaceTrack) -> PlateSkin | None:
+    """Medians over a few frames of a track; None when its skin is never to be seen."""
     shown = np.flatnonzero(track.presence > 0.5)
     if not len(shown):
         return None
-    plate = []
+    spread, colour = [], []
     for r in shown[np.linspace(0, len(shown) - 1, min(LOOKS, len(shown))).round().astype(int)]:
         sample = track.sample(track.frames.start + int(r))
-        weight = sample.skin_weight.astype(np.float32) / 255
+        weight, skin = sample.skin_weight.astype(np.float32) / 255, sample.skin_linear.astype(np.float32)
         if weight.sum() > 1:  # a plate that shows no skin does not ask for skin without detail
-            plate.append(_spread(sample.skin_linear.astype(np.float32), weight))
-    return np.median(plate, 0) if plate else None
+            spread.append(_spread(skin, weight))
+            colour.append((skin * weight[..., None]).sum((0, 1)) / weight.sum())
+    return PlateSkin(np.median(spread, 0), np.median(colour, 0)) if spread else None
 
 
-def contrast_share(
-    plate: Float[np.ndarray, "4"] | None, albedo_grid: Float32[np.ndarray, "g g 3"]
-) -> Float[np.ndarray, "4"]:
-    """Share of the persona's skin detail to keep, in the order of `plate_contrast`; at most 1."""
+def contrast_share(plate: PlateSkin | None, albedo_grid: Float32[np.ndarray, "g g 3"]) -> Float[np.ndarray, "4"]:
+    """Share of the persona's skin detail to keep, in the order of `PlateSkin.spread`; at most 1."""
     if plate is None:
         return np.ones(4)
     own = _spread(albedo_grid, uv_grid(SKIN_GRID).skin.astype(np.float32))
-    share = np.array([1.15, 1.15, 1.15, FREE_LUMA]) * plate / np.maximum(own, 1e-4)
+    share = np.array([1.15, 1.15, 1.15, FREE_LUMA]) * plate.spread / np.maximum(own, 1e-4)
     return np.clip(share, [LEAST_CHROMA, LEAST_CHROMA, LEAST_CHROMA, LEAST_LUMA], 1)
 
 
@@ -100,6 +108,32 @@ def with_contrast(atlas: Float32[np.ndarray, "s s 3"], share: Float[np.ndarray, 
     # Chroma must not change brightness; brightness then changes all channels alike.
     same = (atlas @ LUMA) / np.maximum(out @ LUMA, 1e-6)
     return out * (same * np.exp(change[..., 3]))[..., None]
+
+
+def without_blue(
+    atlas: Float32[np.ndarray, "s s 3"], skin: Float[np.ndarray, "3"], plate: PlateSkin | None
+) -> Float32[np.ndarray, "s s 3"]:
+    """The atlas with nothing in it that turns blue when its skin (`skin`) takes the plate's colour.
+
+    One gain per channel turns the orange skin of a warm room into a pale one, and black brows into blue ones, lips into violet
+    ones: phones and grades leave shadows neutral whatever the lamp. What is neither bluer than grey nor than the plate's skin
+    nor than it was photographed stays as it is; the rest is brought there, as bright as before.
+    """
+    if plate is None:
+        return atlas
+    gain = np.maximum(plate.linear, 1e-5) / np.maximum(skin, 1e-5)
+    floor = np.float32(1e-3 * float(np.mean(skin)))
+    x = np.maximum(atlas, 0) + floor
+    out = x * gain.astype(np.float32)
+    before = out @ LUMA
+    for low, high in ((0, 1), (1, 2)):  # green over red, blue over green
+        more = float(np.log(gain[high] / gain[low]))
+        if more <= 0:
+            continue
+        own = np.log(x[..., high] / x[..., low])
+        most = np.maximum(own, max(0.0, float(np.log(plate.linear[high] / max(plate.linear[low], 1e-5)))))
+        out[..., high:] *= np.exp(np.minimum(most - own - more, 0))[..., None]
+    return np.maximum(out * (before / (out @ LUMA))[..., None] / gain - floor, 0).astype(np.float32)
 
 
 def with_creases_of(
