@@ -154,7 +154,7 @@ def _runs_down(found: Bool[np.ndarray, "s s"], least: float) -> Bool[np.ndarray,
     tall, wide = stats[:, cv2.CC_STAT_HEIGHT], stats[:, cv2.CC_STAT_WIDTH]
     runs = (tall > least) & (wide < 0.5 * tall)
     runs[0] = False
-    return runs[parts]
+    return runs[np.asarray(parts, np.int64)]
 
 
 @lru_cache(maxsize=4)
