@@ -1,11 +1,13 @@
-"""Hues that no light gives hair."""
+"""Contrast and hues that a light leaves in skin and hair."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from digidouble.render.tone import PlateSkin, without_blue
+from digidouble.perception.uvgrid import uv_grid
+from digidouble.render.tone import PlateSkin, with_contrast, without_blue
 from digidouble.schema.colour import LUMA
+from digidouble.schema.mesh import face_model
 
 
 def test_brows_of_a_warm_room_are_not_blue_in_daylight():
@@ -23,3 +25,21 @@ def test_brows_of_a_warm_room_are_not_blue_in_daylight():
     assert out[0, 0, 2] < 1.03 * out[0, 0, 1] < 1.06 * out[0, 0, 0]
     assert out[1, 0, 2] > 2 * out[1, 0, 1]
     np.testing.assert_allclose(without_blue(atlas, lamp, None), atlas)
+
+
+def test_folds_of_a_hard_light_are_held_back():
+    """A deep red fold on the cheek comes out shallower and hardly redder than the skin; faint lines stay as they are."""
+    size = 256
+    x, y, _ = np.moveaxis(uv_grid(size).carried(face_model().mean_cm.astype(np.float32)), -1, 0)
+    cheek = (np.abs(y + 2.5) < 1.2) & uv_grid(size).skin
+    fold, faint = cheek & (np.abs(x - 4) < 0.12), cheek & (np.abs(x + 4) < 0.12)
+    skin = np.array([0.42, 0.26, 0.18], np.float32)
+    atlas = np.tile(skin, (size, size, 1))
+    atlas[fold] *= np.array([0.42, 0.25, 0.2], np.float32)
+    atlas[faint] *= 0.92
+    out = with_contrast(atlas, np.ones(4))
+    middle = fold & (np.abs(y + 2.5) < 0.7)
+    before, after = (np.log(a[middle] / skin) for a in (atlas, out))
+    assert (before @ LUMA).mean() < -1.1 and -0.65 < (after @ LUMA).mean() < -0.3
+    assert (before[:, 0] - before @ LUMA).mean() > 0.3 and (after[:, 0] - after @ LUMA).mean() < 0.2
+    np.testing.assert_allclose(out[faint], atlas[faint], rtol=0.03)

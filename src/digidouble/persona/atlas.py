@@ -256,7 +256,8 @@ def skin_likelihood(
     k = 2 * max(1, size // 40) + 1
     fits = cv2.erode(fits, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (k, k)))
     clean = (1 - judged * (1 - fits)).astype(np.float32)
-    return clean * (1 - _mixed_rim(x, confidence * clean))
+    outer = np.clip((4.5 - rim) / 0.8, 0, 1) * (1 - glasses)
+    return clean * (1 - outer * _mixed_rim(x, confidence * clean))
 
 
 def _overexposed(away: Float32[np.ndarray, "s s 3"]) -> Bool[np.ndarray, "s s"]:
@@ -278,11 +279,15 @@ def _mixed_rim(
     _, parts = cv2.connectedComponents((confidence <= 0.2).astype(np.uint8))
     outside = parts == parts[0, 0]  # and not the shadows of nostrils and lips
     inwards = cv2.distanceTransform((~outside).astype(np.uint8), cv2.DIST_L2, 3)
-    off = log_albedo - low_pass(log_albedo, confidence * (inwards > reach) * away, RIM_SHARE)
+    inner = (confidence * (inwards > reach) * away).astype(np.float32)
+    off = log_albedo - low_pass(log_albedo, inner, RIM_SHARE)
+    near = np.clip(
+        4 * cv2.GaussianBlur(inner, (0, 0), 1.5 * reach), 0, 1
+    )  # without skin further in there is no other colour
     bright = off @ LUMA
     hue = np.linalg.norm(off - bright[..., None], axis=-1)
     other = np.clip(hue / 0.08 - 0.5, 0, 1)
-    return (other * away * np.clip(2 - 2 * inwards / reach, 0, 1)).astype(np.float32)
+    return (near * other * away * np.clip(2 - 2 * inwards / reach, 0, 1)).astype(np.float32)
 
 
 def _temple_hair(luma: Float32[np.ndarray, "s s"], skin: float) -> Float32[np.ndarray, "s s"]:

@@ -22,6 +22,9 @@ LOOKS = 8  # frames of the track that are asked
 LEAST_CHROMA = 0.25  # share of chroma variation that always stays
 LEAST_LUMA = 0.55  # share of brightness variation that always stays
 FREE_LUMA = 1.6  # times the plate's own brightness variation is nobody's business
+MOST_DETAIL = np.array(
+    [0.1, 0.1, 0.1, 0.4], np.float32
+)  # natural log: folds any deeper are those of a hard light, and red with it
 PORES, FOLDS = 0.005, 0.035  # of the face's width: folds of a key lie between
 MOST_CREASE = 0.7  # natural log
 SCALE = 0.07  # of the face's width: what varies more slowly is light, and matched elsewhere
@@ -98,12 +101,10 @@ def _skin_mask(size: int) -> Float32[np.ndarray, "s s"]:
 
 def with_contrast(atlas: Float32[np.ndarray, "s s 3"], share: Float[np.ndarray, "4"]) -> Float32[np.ndarray, "s s 3"]:
     """The atlas with its skin's detail scaled; features and slow changes stay as they are."""
-    if (share > 0.98).all():
-        return atlas
     size = atlas.shape[0]
     mask = _skin_mask(size)
     detail = _detail(_parts(atlas, _floor(atlas, mask)), mask, SCALE * size) * mask[..., None]
-    change = (share - 1).astype(np.float32) * detail
+    change = MOST_DETAIL * np.tanh(share.astype(np.float32) * detail / MOST_DETAIL) - detail
     out = atlas * np.exp(change[..., :3])
     # Chroma must not change brightness; brightness then changes all channels alike.
     same = (atlas @ LUMA) / np.maximum(out @ LUMA, 1e-6)
