@@ -349,7 +349,7 @@ def test_png16(talk, perf, persona_b, tmp_path):
     settings = RenderSettings(workers=1, frame_range=FrameRange(9, 10), passes=tmp_path / "p", passes_format="png16")
     render_shot(talk.footage(), perf, {"main": persona_b}, tmp_path / "o.mkv", settings, UNMARKED)
     names = {p.name for p in (tmp_path / "p").glob("*.png")}
-    assert names == {f"o.{n}.0009.png" for n in ("comp", "b", "b_matte", "albedo", "N", "uv", "conf")}
+    assert names == {f"o.{n}.0009.png" for n in ("comp", "b", "b_matte", "b_worn", "albedo", "N", "uv", "conf")}
     patch = cv2.imread(str(tmp_path / "p" / "o.b.0009.png"), cv2.IMREAD_UNCHANGED)
     assert patch.dtype == np.uint16 and patch.shape == (*SIZE[::-1], 4) and patch[..., 3].max() == 65535
     assert read_labels(tmp_path / "p" / "o.b.0009.png").aigc is not None
@@ -421,6 +421,7 @@ def test_the_nuke_script_is_a_tree_that_ends_in_a_write(made):
     assert by_name["patch_b"][1]["from"] == ["Passes"] and by_name["patch_b"][1]["in"] == "b"
     assert by_name["Passes"][1]["first"] == "8" and by_name["Passes"][1]["last"] == "11"
     assert len({k["name"] for _, k in nodes if "name" in k}) == len(nodes) - 1
+    assert by_name["matte_b"][1]["from"] == ["Passes"] and by_name["matte_b"][1]["in"] == "b_matte"
     there = {n.rpartition(".")[0] for n in made[2][9]}
     assert {k["in"] for kind, k in nodes if kind == "Shuffle"} <= there
 
