@@ -134,6 +134,7 @@ def hair_looks(casts: list[PreparedCast], plate: Footage) -> dict[int, HairLook]
     for cast in casts:
         track = cast.plan.track
         shown = track.frames.start + np.flatnonzero(track.seen)
+        shown = shown[shown < plate.shot.frame_count]
         for at in np.unique(np.linspace(0, len(shown) - 1, HAIR_FRAMES).round().astype(int)) if len(shown) else ():
             wanted.setdefault(int(shown[at]), []).append(track)
     people, views = PersonSegmenter() if wanted else None, {cast.plan.track.track_id: [] for cast in casts}
