@@ -121,7 +121,7 @@ def hair_view(
     irises = points[[RIGHT_IRIS[0], LEFT_IRIS[0]], 1]
     return HairView(
         sample_affine(rgb8, to_px, SIDE), hull(points, SIDE).astype(np.float32) / 255, visible.astype(np.float32) / 255, seen,
-        float(points[BROWS, 1].min()), float(irises.mean()), float(points[[13, 14], 1].mean()), float(np.ptp(points[:468, 1])),
+        float(points[BROWS, 1].min()), float(irises.mean()), float(points[[13, 14], 1].mean()), max(float(np.ptp(points[:468, 1])), 1.0),
     )  # fmt: skip
 
 
