@@ -130,6 +130,37 @@ def talking(demo: Path) -> None:
     save("talking.jpg", contact_sheet(rows, captions, None, 210), demo / "collins_talks.mp4")
 
 
+def held_out(portrait: Path, persona: Path, folder: Path) -> tuple[list[list[np.ndarray]], list[list[str]]]:
+    """A portrait with a drawn lock and a drawn hand in front, and what a double's mattes say."""
+    from digidouble.bench.occluders import Moment, hand, lock, put_in_front
+    from digidouble.bench.protocols.follow import SRGB, Altered
+    from digidouble.pipeline import hair_looks, render_passes
+    from digidouble.schema.frame import Frame
+
+    rows = []
+    with open_footage(portrait) as plate:
+        points = load_performance(analyse(plate, folder / "bare.perf")).tracks[0].sample(0).points_px
+        for kind, draw, gone in (("lock", lock, 0.25), ("hand", hand, 0.4)):
+            layer = draw(np.random.default_rng(5), np.array([205.0, 150.0, 125.0]))
+
+            def change(f: Frame, layer=layer, moment=Moment(kind, gone)) -> Frame:  # noqa: B008
+                return Frame(0, f.pts_seconds, (put_in_front(rgb8_from_frame(f), layer, moment, points)[0],), *SRGB)
+
+            covered = Altered(plate, change, SRGB)
+            found = load_performance(analyse(covered, folder / f"{kind}.perf"))
+            casts = prepare(found, {"main": load_persona(persona)})
+            result, _, passes = render_passes(casts, covered.frame(0), hair=hair_looks(casts, covered))
+            face = passes.faces[0]
+            roi, occl = face.layer.roi, np.clip(face.core - face.layer.alpha, 0, 1)
+            hair, gray = occl * face.hair, 0.35 * face.core
+            mattes = np.zeros((*result.size_hw, 3), np.uint8)
+            part = np.rint(255 * np.dstack([gray + hair, gray, gray + occl - hair]).clip(0, 1)).astype(np.uint8)
+            mattes[roi.y0 : roi.y1, roi.x0 : roi.x1] = part
+            window = (slice(max(roi.y0 - 60, 0), roi.y1 + 30), slice(roi.x0 - 50, roi.x1 + 50))
+            rows += [p[window] for p in (rgb8_from_frame(covered.frame(0)), mattes)]
+    return [rows], [["a drawn lock in front", "hair red, the rest of occl blue", "a drawn hand in front", "the same"]]
+
+
 def marked(plate: Path, persona: Path, folder: Path) -> list[np.ndarray]:
     """A double without its invisible mark, with it, and twelve times the difference; the plate is enlarged four times."""
     large = folder / "large.png"
@@ -171,6 +202,8 @@ def main() -> None:
         tiles = marked(portraits["collins"], demo / "collins.persona", Path(folder))
         texts = [["not marked", "marked, as delivered", "12 times the difference"]]
         save("mark.jpg", contact_sheet([tiles], texts, None, 360), demo / "hopper_as_collins.png")
+        rows_of_hair, texts = held_out(portraits["collins"], demo / "hopper.persona", Path(folder))
+        save("hair.jpg", contact_sheet(rows_of_hair, texts, None, 220), demo / "hopper_as_collins.png")
         exr = Path(folder) / "passes"
         cast = [
             "--cast",

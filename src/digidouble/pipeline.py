@@ -20,6 +20,7 @@ from jaxtyping import Float32
 from digidouble.composite import composite, composite_linear, farthest_first, hold_out, matte_of
 from digidouble.errors import CastingError
 from digidouble.footage import Footage
+from digidouble.perception.hair import HairLook, hair_in_region, hair_look, hair_view
 from digidouble.perception.segment import PersonSegmenter
 from digidouble.performance import load_performance
 from digidouble.performance.written import (
@@ -50,6 +51,9 @@ from digidouble.schema.frame import Frame
 from digidouble.schema.layers import FacePasses, FramePasses, Layer, Surface
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
+from digidouble.schema.track import FaceTrack
+
+HAIR_FRAMES = 12  # of a track that are looked at to learn what its hair looks like
 
 
 def prepare(
@@ -96,18 +100,52 @@ def render_frame(
 
 
 def render_passes(
-    casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None, mark: int | None = None
-) -> tuple[Frame, list[Layer], FramePasses]:
-    """The frame and layers of `render_frame`, bit for bit, and the passes they were made from."""
+    casts: list[PreparedCast], frame: Frame, clock: StageClock | None = None, mark: int | None = None,
+    hair: Mapping[int, HairLook] | None = None,
+) -> tuple[Frame, list[Layer], FramePasses]:  # fmt: skip
+    """The frame and layers of `render_frame`, bit for bit, and the passes they were made from. `hair`: from `hair_looks`."""
     out, faces = _rendered(casts, frame, clock, mark, with_surface=True)
     layers = [face.layer for face in faces]
     near = {id(layer): n for n, layer in enumerate(farthest_first(layers))}
+    rgb8 = rgb8_from_frame(frame) if hair and faces else None
+    tracks = {cast.plan.track.track_id: cast.plan.track for cast in casts}
+
+    def in_front(layer: Layer) -> Float32[np.ndarray, "h w"]:
+        look = hair.get(layer.track_id) if hair else None
+        if look is None or rgb8 is None:
+            return np.zeros(layer.roi.size_hw, np.float32)
+        return hair_in_region(look, rgb8, tracks[layer.track_id].sample(frame.index), layer.roi)
+
     passes = [
-        FacePasses(replace(f.layer, alpha=matte_of(f.layer)), f.core, f.surface, f.points_px)
+        FacePasses(replace(f.layer, alpha=matte_of(f.layer)), f.core, in_front(f.layer), f.surface, f.points_px)
         for f in sorted(faces, key=lambda f: -near[id(f.layer)])
         if f.surface is not None
     ]
     return out, layers, FramePasses(frame.index, composite_linear(frame, layers), tuple(passes))
+
+
+def hair_looks(casts: list[PreparedCast], plate: Footage) -> dict[int, HairLook]:
+    """The hair of everybody who is stood in for, by track, from a few frames of the whole shot; without those who show none.
+
+    Raises:
+        MediaError: the plate cannot be read. WeightsError: the network that finds people is missing.
+    """
+    wanted: dict[int, list[FaceTrack]] = {}
+    for cast in casts:
+        track = cast.plan.track
+        shown = track.frames.start + np.flatnonzero(track.seen)
+        shown = shown[shown < plate.shot.frame_count]
+        for at in np.unique(np.linspace(0, len(shown) - 1, HAIR_FRAMES).round().astype(int)) if len(shown) else ():
+            wanted.setdefault(int(shown[at]), []).append(track)
+    people, views = PersonSegmenter() if wanted else None, {cast.plan.track.track_id: [] for cast in casts}
+    for index, tracks in sorted(wanted.items()):
+        assert people is not None
+        rgb8 = rgb8_from_frame(plate.frame(index))
+        person = people.matte_256(rgb8)
+        for track in tracks:
+            views[track.track_id].append(hair_view(rgb8, track.sample(index), person))
+    found = {track_id: hair_look(seen) for track_id, seen in views.items()}
+    return {track_id: look for track_id, look in found.items() if look is not None}
 
 
 def written_plate(

@@ -21,7 +21,7 @@ from command_line import cli, left_behind, process, record, refused
 from digidouble.deliver.labels import read_labels
 from digidouble.deliver.log import read_log
 from digidouble.footage import open_footage
-from digidouble.performance import load_performance
+from digidouble.performance import analyse, load_performance
 from digidouble.persona import load_persona, save_persona
 from digidouble.schema.colour import rgb8_from_frame
 
@@ -276,19 +276,24 @@ class TestRefusals:
         refused(cli(*arguments, "--plate", astronaut_png), 1, "another plate")
 
 
+@pytest.fixture(scope="module")
+def long_perf(carphone_mp4, excerpt, tmp_path_factory):
+    """The analysis of a plate of 120 frames."""
+    with open_footage(carphone_mp4) as plate:
+        return analyse(plate, tmp_path_factory.mktemp("long") / "long.perf")
+
+
 class TestProcess:
     """What only a process of its own can show."""
 
     @pytest.fixture
-    def slow(self, carphone_mp4, excerpt, astronaut_persona, tmp_path):
+    def slow(self, long_perf, astronaut_persona, tmp_path):
         """A swap that takes seconds: lossless, one worker, a plate of 120 frames. -> (arguments, folder of the output)"""
         folder = tmp_path / "out"
         folder.mkdir()
-        perf = tmp_path / "long.perf"
-        assert cli("perform", carphone_mp4, "-o", perf).exit_code == 0
         return (
             "swap",
-            perf,
+            long_perf,
             "--cast",
             f"main={astronaut_persona}",
             "-o",

@@ -115,6 +115,22 @@ def test_the_core_lies_inside_the_hull_below_the_brows_and_regions_do_not_move_i
     assert there.shape == (16, 2) and there[0, 0] == values[2, 2] and there[10:].max() == 0
 
 
+def test_hair_is_scored_where_the_matte_sees_a_thing():
+    whole = np.zeros((100, 100), bool)
+    whole[10:90, 10:90] = True
+    areas = whole, whole & (np.arange(100)[:, None] > 30)
+    cover, none = np.zeros((100, 100), np.float32), np.zeros((100, 100), bool)
+    cover[20:60] = 1
+    hidden, half = cover > 0.5, np.repeat((np.arange(100) < 50)[None], 100, 0)
+    assert occlusion.hair_scores(hidden, hidden, cover, areas, "lock") == {"hair": 1, "hair_iou": 1}
+    assert occlusion.hair_scores(hidden & half, hidden, cover, areas, "fringe") == {"hair": 0.5, "hair_iou": 0.5}
+    # What the matte misses is not the hair's to find, but its IoU suffers.
+    assert occlusion.hair_scores(hidden & half, hidden & half, cover, areas, "lock") == {"hair": 1, "hair_iou": 0.5}
+    assert occlusion.hair_scores(hidden & half, hidden, cover, areas, "hand") == {"taken": 0.5}
+    assert occlusion.hair_scores(hidden, hidden, cover, areas, "glasses") == {}
+    assert np.isnan(occlusion.hair_scores(none, none, cover, areas, "food")["taken"])
+
+
 @pytest.fixture
 def item(talk, talk_perf, persona_file, tmp_path, monkeypatch):
     """Measures an item of a synthetic shot with green things in front, for a given way to see mattes."""
@@ -165,7 +181,7 @@ def test_a_whole_item(item):
     ours, bare = by_row["digidouble"], by_row["mesh hull"]
     assert ours["iou"] > 0.95 > 0.8 > bare["iou"] and ours["over"] < 0.03 < 0.6 < bare["over"]
     assert ours["hidden"] > 0.85 and bare["hidden"] < 0.1 and ours["lost"] == 0 and ours["flicker"] < bare["flicker"]
-    assert {"iou_hand", "over_glasses"} <= set(ours) and found.pictures
+    assert {"iou_hand", "over_glasses", "taken"} <= set(ours) and found.pictures and ours["taken"] < 0.1
     blind = {r.row: r.numbers for r in item(False).records}
     assert blind["digidouble"]["iou"] == pytest.approx(bare["iou"], abs=0.05) and blind["digidouble"]["over"] > 0.6
 

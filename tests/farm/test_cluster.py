@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import shutil
 import signal
 import sys
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 from test_segments import UNMARKED, files, render, same, segments_folder, short_segments  # noqa: F401
 
@@ -17,6 +20,7 @@ from digidouble.farm import RenderSettings, cluster, pool, render_shot
 from digidouble.farm.node import Job, Node, packed
 from digidouble.farm.segments import Place, SegmentStore
 from digidouble.farm.settings import RAY
+from digidouble.perception.hair import CELLS, HairLook
 from digidouble.performance import load_performance
 from digidouble.persona import load_persona
 from digidouble.schema.time import FrameRange
@@ -86,6 +90,44 @@ def test_a_node_renders_what_this_machine_renders_and_refuses_other_versions(fil
     with pytest.raises(FarmError, match="versions differ"):
         other.open(None)
     other.close()
+
+
+def test_a_node_is_told_what_hair_looks_like(files, tmp_path, monkeypatch):  # noqa: F811
+    """It learns nothing itself, writes the passes this machine writes, and refuses where it was not told."""
+    _, perf, persona = files
+    look = HairLook(np.full(CELLS, 255, np.uint8), np.full(3, 0.5, np.float32))
+    monkeypatch.setattr("digidouble.pipeline.hair_look", lambda views: look)
+    told: dict = {}
+
+    class Told(Exception):
+        pass
+
+    def telling(*job) -> None:
+        told["job"] = Job(*job)
+        raise Told
+
+    monkeypatch.setattr(cluster, "connected", lambda address: contextlib.nullcontext())
+    monkeypatch.setattr(cluster, "packed", lambda path: path)
+    monkeypatch.setattr(cluster, "Job", telling)
+    settings = RenderSettings(passes=tmp_path / "p", frame_range=FrameRange(0, 2))
+    with pytest.raises(Told):
+        render(files, tmp_path / "a.mp4", replace(settings, workers="ray://local"))
+    job: Job = told["job"]
+    assert job.hair[1].sha256 == look.sha256
+    monkeypatch.setattr("digidouble.pipeline.hair_look", None)
+    node = Node(job, packed(perf), {"main": load_persona(persona)}, 1)
+    node.open(None)
+    node.render([FrameRange(0, 2)])
+    there = node.read(FrameRange(0, 2), "passes/a.0000.exr", 0)
+    node.close()
+    ignorant = Node(replace(job, hair={}), packed(perf), {"main": load_persona(persona)}, 1)
+    with pytest.raises(FarmError, match="passes differ"):
+        ignorant.open(None)
+    ignorant.close()
+    monkeypatch.setattr("digidouble.pipeline.hair_look", lambda views: look)
+    shutil.rmtree(tmp_path / "p", ignore_errors=True)
+    render(files, tmp_path / "a.mp4", settings)
+    assert (tmp_path / "p" / "a.0000.exr").read_bytes() == there
 
 
 def in_parts(node: Node, segment: FrameRange, key: str):

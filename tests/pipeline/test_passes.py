@@ -19,8 +19,9 @@ from digidouble.deliver.settings import DeliverySettings
 from digidouble.errors import DigidoubleError
 from digidouble.farm import RenderSettings, render_shot
 from digidouble.footage import open_footage
+from digidouble.perception.hair import CELLS, HairLook
 from digidouble.performance import load_performance
-from digidouble.pipeline import prepare, render_frame, render_passes
+from digidouble.pipeline import hair_looks, prepare, render_frame, render_passes
 from digidouble.render import LookSettings, place
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Roi
@@ -104,6 +105,56 @@ def test_mattes_split_the_alpha(made, perf):
         presence = perf.tracks[0].shown_at(i)
         assert np.abs((core - occl) * presence - alpha).max() < 0.003  # 1/512 is dropped from the alpha
         assert core.max() > 0.99 and (core >= occl - HALF).all()
+
+
+class _Covered:
+    """A track's samples with the right half of the picture hidden by something."""
+
+    def __init__(self, track) -> None:
+        self._track = track
+
+    def sample(self, track_id: int, index: int):
+        s = self._track.store.sample(1, index)
+        x = (np.arange(128) * s.matte_px_from_crop[0, 0] + s.matte_px_from_crop[0, 2])[None]
+        return replace(s, matte=np.where(x > SIZE[0] / 2, 0, s.matte).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("chance", "share"), [(255, 1.0), (0, 0.0), (None, 0.0)])
+def test_hair_is_a_part_of_what_is_held_out_and_changes_nothing_else(
+    talk, perf, persona_b, tmp_path, monkeypatch, chance, share
+):
+    """Told that every colour is hair, that none is, or that this performer has none."""
+    look = None if chance is None else HairLook(np.full(CELLS, chance, np.uint8), np.full(3, 0.5, np.float32))
+    monkeypatch.setattr("digidouble.pipeline.hair_look", lambda views: look)
+    track = perf.tracks[0]
+    covered = replace(perf, tracks=(replace(track, store=_Covered(track)),))
+    settings = RenderSettings(workers=1, frame_range=FrameRange(9, 10), passes=tmp_path / "p")
+    render_shot(talk.footage(), covered, {"main": persona_b}, tmp_path / "o.mkv", settings, UNMARKED)
+    c = channels(tmp_path / "p" / "o.0009.exr")
+    core, occl, hair, alpha = (c[n].astype(np.float32) for n in ("b_matte.core", "b_matte.occl", "b_matte.hair", "b.A"))
+    assert (occl > 0.5).sum() > 1000 and (hair <= occl).all()
+    assert np.abs((core - occl) * track.shown_at(9) - alpha).max() < 0.003  # whatever is hair
+    assert hair[occl > 0.5].sum() / occl[occl > 0.5].sum() == pytest.approx(share, abs=0.08)
+    (double,) = json.loads((tmp_path / "p" / "o.0009.json").read_text())["doubles"]
+    assert double["hair_known"] is (look is not None)
+    with open_footage(tmp_path / "o.mkv") as movie:
+        plain, _ = render_frame(prepare(covered, {"main": persona_b}), talk.frames[9], mark=None)
+        marked = movie.frame(0)
+        outside = np.s_[:, : int(track.sample(9).points_px[:, 0].min()) - 8]
+        assert all((a[outside] == b[outside]).all() for a, b in zip(plain.planes[:1], marked.planes[:1], strict=True))
+
+
+def test_hair_is_learnt_from_the_plate_the_person_and_the_track(talk, perf, persona_b):
+    """A few frames of the whole track, whatever is delivered; nobody is looked for where nobody is cast."""
+    casts = prepare(perf, {"main": persona_b})
+    first, again = hair_looks(casts, talk.footage()), hair_looks(casts, talk.footage())
+    assert set(first) == set(again) <= {1}
+    assert all(first[t].sha256 == again[t].sha256 for t in first)
+    assert hair_looks([], talk.footage()) == {}
+    frame, layers, passes = render_passes(casts, talk.frames[9], hair=first)
+    plain, _ = render_frame(casts, talk.frames[9])
+    assert all((a == b).all() for a, b in zip(plain.planes, frame.planes, strict=True))
+    assert passes.faces[0].hair.shape == layers[0].alpha.shape
 
 
 def test_albedo_shading_specular_and_refine_make_the_patch(made):
@@ -237,7 +288,7 @@ def test_murmur3_published_values(data, seed, wanted):
 
 
 def test_ids_are_normal_floats():
-    names = [f"n{i}" for i in range(3000)]
+    names = [f"n{i}" for i in range(1000)]
     raw = np.array([cryptomatte.murmur3_32(n.encode()) for n in names], np.uint32).view(np.float32)
     ids = np.array([cryptomatte.id_of(n) for n in names])
     bad = ~np.isfinite(raw) | (np.abs(raw) < np.finfo(np.float32).tiny)
@@ -349,7 +400,7 @@ def test_png16(talk, perf, persona_b, tmp_path):
     settings = RenderSettings(workers=1, frame_range=FrameRange(9, 10), passes=tmp_path / "p", passes_format="png16")
     render_shot(talk.footage(), perf, {"main": persona_b}, tmp_path / "o.mkv", settings, UNMARKED)
     names = {p.name for p in (tmp_path / "p").glob("*.png")}
-    assert names == {f"o.{n}.0009.png" for n in ("comp", "b", "b_matte", "albedo", "N", "uv", "conf")}
+    assert names == {f"o.{n}.0009.png" for n in ("comp", "b", "b_matte", "b_worn", "albedo", "N", "uv", "conf")}
     patch = cv2.imread(str(tmp_path / "p" / "o.b.0009.png"), cv2.IMREAD_UNCHANGED)
     assert patch.dtype == np.uint16 and patch.shape == (*SIZE[::-1], 4) and patch[..., 3].max() == 65535
     assert read_labels(tmp_path / "p" / "o.b.0009.png").aigc is not None
@@ -421,6 +472,7 @@ def test_the_nuke_script_is_a_tree_that_ends_in_a_write(made):
     assert by_name["patch_b"][1]["from"] == ["Passes"] and by_name["patch_b"][1]["in"] == "b"
     assert by_name["Passes"][1]["first"] == "8" and by_name["Passes"][1]["last"] == "11"
     assert len({k["name"] for _, k in nodes if "name" in k}) == len(nodes) - 1
+    assert by_name["matte_b"][1]["from"] == ["Passes"] and by_name["matte_b"][1]["in"] == "b_matte"
     there = {n.rpartition(".")[0] for n in made[2][9]}
     assert {k["in"] for kind, k in nodes if kind == "Shuffle"} <= there
 

@@ -19,7 +19,7 @@ def nuke_script(shot: Shot, frames: FrameRange, passes: Path, layers: Sequence[s
         frames: those delivered. passes: pattern of the EXR sequence (`####`). layers: names of the doubles, nearest last.
         plate: the plate as Nuke should read it.
 
-    The tree: plate -> one Merge (over) a double -> Write, disabled; beside it a Shuffle a pass. Paths are quoted for Tcl.
+    The tree: plate -> one Merge (over) a double -> Write, disabled; beside it a Shuffle a pass and a matte. Paths are quoted for Tcl.
     """
     w, h = shot.size_wh
     first, last = shot.start_number + frames.start, shot.start_number + frames.end_exclusive - 1
@@ -38,6 +38,8 @@ def nuke_script(shot: Shot, frames: FrameRange, passes: Path, layers: Sequence[s
     ]  # fmt: skip
     for n, name in enumerate(DATA_LAYERS):
         nodes += ["push $passes\n", _shuffle(name, f"pass_{name}", (600 + 110 * n, 0))]
+    for n, name in enumerate(layers):
+        nodes += ["push $passes\n", _shuffle(f"{name}_matte", f"matte_{node_name(name)}", (600 + 110 * n, 80))]
     nodes.append("push $plate\n")
     for n, name in enumerate(layers):
         nodes += [

@@ -28,6 +28,7 @@ from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.sidecar import PassTrack, focal_px, frame_json
 from digidouble.deliver.visible_label import VisibleLabel, choose_corner, label_frame, labelled_frames
 from digidouble.errors import OutputError, SettingsError
+from digidouble.perception.hair import HairLook
 from digidouble.schema.frame import ColourTags, Frame, PixelLayout, Roi
 from digidouble.schema.layers import FacePasses, FramePasses
 from digidouble.schema.shot import Shot
@@ -41,6 +42,7 @@ _DATA = (
     ("albedo", ("R", "G", "B")), ("shading", ("R", "G", "B")), ("specular", ("R", "G", "B")), ("refine", ("R", "G", "B")),
     ("N", ("X", "Y", "Z")), ("uv", ("u", "v")), ("forward", ("u", "v")), ("backward", ("u", "v")), ("conf", ("Y",)),
 )  # fmt: skip
+_MATTES = ("core", "occl", "hair", "worn")
 _RESERVED = {name for name, _ in _DATA} | {"depth", cryptomatte.PLATE, "rgba", "rgb", "alpha", "mask", "motion"}
 
 
@@ -67,8 +69,8 @@ def layers_of(passes: FramePasses, tracks: Sequence[PassTrack], shot: Shot) -> l
     """All layers of a frame, full size, scene-linear.
 
     `R G B A` comp. Each double, by its layer's name: `.R .G .B .A` premultiplied, over each other from the farthest to the
-    nearest they give the comp; `_matte.core .occl .worn`: coverage if nothing were in front; what is held out of that; what
-    glasses took. The nearest face at each pixel: `albedo shading specular refine` (albedo x shading + specular + refine = colour
+    nearest they give the comp; `_matte.core .occl .hair .worn`: coverage if nothing were in front; what is held out of that; how
+    much of `occl` is hair; what glasses took. The nearest face at each pixel: `albedo shading specular refine` (albedo x shading + specular + refine = colour
     of the patch, not premultiplied; refine is what blur and grain changed), `N` (camera axes: x right, y up, z to the viewer),
     `uv` (v up, as an STMap reads it), `forward` and `backward` (pixels to where this skin is in the next and last frame, v up),
     `depth.Z` (centimetres from the camera, 1e10 where nothing is), `conf.Y`. Cryptomatte: `CryptoDouble00` and so on.
@@ -80,12 +82,12 @@ def layers_of(passes: FramePasses, tracks: Sequence[PassTrack], shot: Shot) -> l
     by_track = {face.layer.track_id: face for face in passes.faces}
     for cast in tracks:
         face = by_track.get(cast.track.track_id)
-        patch, matte = np.zeros((h, w, 4), np.float32), np.zeros((h, w, 3), np.float32)
+        patch, matte = np.zeros((h, w, 4), np.float32), np.zeros((h, w, 4), np.float32)
         if face is not None:
             window = _window(face.layer.roi)
             patch[window], matte[window] = _patch(face), _mattes(face, cast, passes.index)
         out.append(ExrLayer(cast.layer, ("R", "G", "B", "A"), patch))
-        out.append(ExrLayer(f"{cast.layer}_matte", ("core", "occl", "worn"), matte))
+        out.append(ExrLayer(f"{cast.layer}_matte", _MATTES, matte))
     data = {name: np.zeros((h, w, len(channels)), np.float32) for name, channels in _DATA}
     depth = np.full((h, w, 1), NOTHING_CM, np.float32)
     for face in reversed(passes.faces):  # nearest first: it wins by being written last
@@ -130,6 +132,11 @@ class PassesPlan:
     def pattern(self) -> Path:
         return self.folder / f"{self.stem}.####{'.exr' if self.form == 'exr' else '.png'}"
 
+    @property
+    def hair(self) -> dict[int, HairLook]:
+        """The performers' hair, by track."""
+        return {t.track.track_id: t.hair for t in self.tracks if t.hair is not None}
+
     @cached_property
     def label(self) -> VisibleLabel | None:
         """The visible label of the comp, in its corner."""
@@ -148,7 +155,7 @@ class PassesPlan:
 
     def names(self, index: int) -> list[str]:
         """All files of a frame, the sidecar last."""
-        doubles = [name for t in self.tracks for name in (t.layer, f"{t.layer}_matte")]
+        doubles = [f"{t.layer}{part}" for t in self.tracks for part in ("", "_matte", "_worn")]
         parts = [""] if self.form == "exr" else ["comp", *doubles, "albedo", "N", "uv", "conf"]
         return [*(self.name(index, part) for part in parts), Path(self.name(index)).with_suffix(".json").name]
 
@@ -198,8 +205,15 @@ class PassesWriter:
             pixels = _displayable(layer)
             if pixels is None:
                 continue
-            codes = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
-            (folder / self._plan.name(index, layer.name or "comp")).write_bytes(png_bytes(codes, self._labels))
+            name = layer.name or "comp"
+            if layer.channels == _MATTES:  # a fourth channel would be alpha, and picture readers multiply by it
+                self._write_picture(folder / self._plan.name(index, name.replace("_matte", "_worn")), pixels[..., 3:])
+                pixels = pixels[..., :3]
+            self._write_picture(folder / self._plan.name(index, name), pixels)
+
+    def _write_picture(self, path: Path, pixels: Float32[np.ndarray, "h w c"]) -> None:
+        codes = np.rint(np.clip(pixels, 0, 1) * 65535).astype(np.uint16)
+        path.write_bytes(png_bytes(codes, self._labels))
 
 
 def _window(roi: Roi) -> tuple[slice, slice]:
@@ -211,11 +225,11 @@ def _patch(face: FacePasses) -> Float32[np.ndarray, "h w 4"]:
     return np.dstack([face.layer.rgb * alpha, alpha])
 
 
-def _mattes(face: FacePasses, cast: PassTrack, index: int) -> Float32[np.ndarray, "h w 3"]:
-    """core, occl, worn: (core - occl) x presence is the patch's alpha."""
+def _mattes(face: FacePasses, cast: PassTrack, index: int) -> Float32[np.ndarray, "h w 4"]:
+    """core, occl, hair, worn: (core - occl) x presence is the patch's alpha; hair is a part of occl."""
     presence = max(cast.track.shown_at(index), 1e-6)
     held = np.clip(face.core - face.layer.alpha / np.float32(presence), 0, 1)
-    return np.dstack([face.core, held, face.surface.worn]).astype(np.float32)
+    return np.dstack([face.core, held, held * face.hair, face.surface.worn]).astype(np.float32)
 
 
 def _data(face: FacePasses) -> dict[str, Float32[np.ndarray, "h w c"]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from digidouble.perception.hair import HairLook
 from digidouble.schema.layers import FacePasses, FramePasses
 from digidouble.schema.mesh import face_model
 from digidouble.schema.shot import Shot
@@ -25,12 +26,13 @@ FOCAL_LENGTH = 1.2  # of the longer side, about 45 degrees: plates do not tell t
 
 @dataclass(frozen=True)
 class PassTrack:
-    """A cast track: the layer its passes go by, and whose double it is."""
+    """A cast track: the layer its passes go by, whose double it is, and the performer's hair (None: none was found)."""
 
     track: FaceTrack
     layer: str
     persona: str
     persona_sha256: str = ""
+    hair: HairLook | None = None
 
 
 def focal_px(size_wh: tuple[int, int]) -> float:
@@ -82,6 +84,7 @@ def _double(cast: PassTrack, index: int, face: FacePasses, shot: Shot) -> dict[s
         "motion_px": _numbers(track.motion_px[row], 3),
         "presence": round(float(track.presence[row]), 4),
         "confidence": round(float(track.score[row]), 4),
+        "hair_known": cast.hair is not None,
     }
 
 

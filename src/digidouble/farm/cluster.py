@@ -46,7 +46,9 @@ def render_on_cluster(
             "rendering on Ray needs a plate, a performance and personas that are files (their hashes name the work)"
         )
     with connected(str(settings.workers)) as ray:
-        job = Job(store.plan, replace(settings, workers=0), store.facts, plate.settings)
+        passes = store.place.passes
+        hair = passes.hair if passes else {}
+        job = Job(store.plan, replace(settings, workers=0), store.facts, plate.settings, hair)
         shared = ray.put(packed(Path(performance.file))), ray.put(dict(casting))
         pool = Pool(ray, Node, (job, *shared), store.plan.shot)
         try:

@@ -39,6 +39,7 @@ class Crew:
     ) -> None:
         self._plate, self._casts, self._place, self._workers = plate, casts, place, workers or os.cpu_count() or 1
         self.clock = clock or StageClock()
+        self._hair = place.passes.hair if place.passes else {}
         cv2.setNumThreads(1)  # frames run in parallel; a second layer of threads would only get in the way
 
     def render(self, run: list[FrameRange], seen: Callable[[Frame, Frame], None]) -> Iterator[FrameRange]:
@@ -89,7 +90,7 @@ class Crew:
         clock, mark = self.clock, self._place.plan.mark
         if passes is None:
             return render_frame(self._casts, frame, clock, mark)
-        out, layers, found = render_passes(self._casts, frame, clock, mark)
+        out, layers, found = render_passes(self._casts, frame, clock, mark, self._hair)
         clock.start()
         passes.write(found)
         clock.lap("passes")

@@ -28,7 +28,8 @@ from digidouble.farm.segments import Place, SegmentStore, job_facts, runs_of
 from digidouble.farm.settings import Progress, RenderResult, RenderSettings
 from digidouble.footage import Footage
 from digidouble.perception.content import ContentGate
-from digidouble.pipeline import prepare
+from digidouble.perception.hair import HairLook
+from digidouble.pipeline import hair_looks, prepare
 from digidouble.render import PreparedCast
 from digidouble.schema.clock import StageClock
 from digidouble.schema.frame import Frame, Roi
@@ -67,7 +68,8 @@ def render_shot(
         delivery = replace(delivery, frame_range=frames)
     open_writer(out, performance.shot, delivery).abort()  # what would be refused at the end is refused now
     plan = plan_segments(out, performance.shot, delivery, frames, faces_in(performance, frames.start))
-    place = Place.beside(plan, passes_plan(performance, casts, plan, settings))
+    hair = hair_looks(casts, plate) if settings.passes else {}
+    place = Place.beside(plan, passes_plan(performance, casts, plan, settings, hair))
     clock, gate = StageClock(), gate or default_gate()
     clock.start()
     looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
@@ -122,14 +124,17 @@ def prepare_shot(
 
 
 def passes_plan(
-    performance: Performance, casts: list[PreparedCast], plan: SegmentPlan, settings: RenderSettings
-) -> PassesPlan | None:
-    """How the passes are written, when any were asked for. Raises OutputError: they cannot go there."""
+    performance: Performance, casts: list[PreparedCast], plan: SegmentPlan, settings: RenderSettings, hair: Mapping[int, HairLook]
+) -> PassesPlan | None:  # fmt: skip
+    """How the passes are written, when any were asked for; `hair` as from `pipeline.hair_looks`. Raises OutputError: they cannot go there."""
     if settings.passes is None:
         return None
     names = layer_names([(c.plan.track.track_id, c.plan.persona.name) for c in casts])
     tracks = tuple(
-        PassTrack(c.plan.track, names[c.plan.track.track_id], c.plan.persona.name, c.plan.persona.sha256) for c in casts
+        PassTrack(
+            (t := c.plan.track), names[t.track_id], c.plan.persona.name, c.plan.persona.sha256, hair.get(t.track_id)
+        )
+        for c in casts
     )
     first = tuple(faces_in(performance, plan.frames.start))
     stem = pass_stem(plan.out)

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from digidouble.farm.local import passes_plan
 from digidouble.farm.segments import Place, job_facts
 from digidouble.farm.settings import RenderSettings
 from digidouble.footage import Footage, FootageSettings, open_footage
+from digidouble.perception.hair import HairLook
 from digidouble.performance import load_performance
 from digidouble.pipeline import prepare
 from digidouble.schema.clock import StageClock
@@ -43,13 +44,14 @@ class Job:
 
     Attributes:
         facts: `segments.job_facts` of the one who asks; a machine that would render other bits refuses.
-        footage: how the plate was opened.
+        footage: how the plate was opened. hair: for the passes; learned once, by a network whose last bits differ between machines.
     """
 
     plan: SegmentPlan
     settings: RenderSettings
     facts: dict[str, Any]
     footage: FootageSettings
+    hair: Mapping[int, HairLook] = field(default_factory=dict)
 
 
 def packed(path: Path) -> Bytes:
@@ -113,7 +115,7 @@ class Node:
         final = job.settings.quality == "final"
         casts = prepare(performance, self._casting, job.settings.look, purpose=job.settings.purpose, radiance=final)
         settings = replace(job.settings, passes=self._folder / "passes") if job.settings.passes else job.settings
-        passes = passes_plan(performance, casts, job.plan, settings)
+        passes = passes_plan(performance, casts, job.plan, settings, job.hair)
         self._place = Place(job.plan, self._folder, passes, self._folder)
         facts = job_facts(performance, casts, job.settings, self._place) or {}
         if footage.shot.sha256 != job.plan.shot.sha256 or facts != job.facts:

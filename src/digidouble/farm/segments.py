@@ -85,7 +85,14 @@ def job_facts(
         "format": plan.out.suffix.lower(),
         "label": [str(plan.label), plan.label_frames],
         "frames": [plan.frames.start, plan.frames.end_exclusive, SEGMENT_FRAMES],
-        "passes": [passes.form, passes.stem, [t.layer for t in passes.tracks], str(passes.label)] if passes else [],
+        "passes": [
+            passes.form,
+            passes.stem,
+            [(t.layer, t.hair.sha256 if t.hair else "") for t in passes.tracks],
+            str(passes.label),
+        ]
+        if passes
+        else [],
         **versions(),
     }
     return json.loads(json.dumps(facts))

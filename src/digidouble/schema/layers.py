@@ -66,11 +66,13 @@ class FacePasses:
 
     Attributes:
         layer: as composited. core: 0..1, its coverage if nothing were in front of the face.
+        hair: 0..1, how much of what is in front of the face is the performer's hair.
         points_px: the double's mesh in plate pixels.
     """
 
     layer: Layer
     core: Float32[np.ndarray, "h w"]
+    hair: Float32[np.ndarray, "h w"]
     surface: Surface
     points_px: Float32[np.ndarray, "478 3"]
 
