@@ -28,18 +28,19 @@ def test_brows_of_a_warm_room_are_not_blue_in_daylight():
 
 
 def test_folds_of_a_hard_light_are_held_back():
-    """A deep red fold on the cheek comes out shallower and hardly redder than the skin; faint lines stay as they are."""
+    """A deep red fold on the cheek comes out shallower and half as red; faint lines stay as they are."""
     size = 256
     x, y, _ = np.moveaxis(uv_grid(size).carried(face_model().mean_cm.astype(np.float32)), -1, 0)
-    cheek = (np.abs(y + 2.5) < 1.2) & uv_grid(size).skin
+    cheek = (np.abs(y + 3) < 1.2) & uv_grid(size).skin
     fold, faint = cheek & (np.abs(x - 4) < 0.12), cheek & (np.abs(x + 4) < 0.12)
     skin = np.array([0.42, 0.26, 0.18], np.float32)
     atlas = np.tile(skin, (size, size, 1))
     atlas[fold] *= np.array([0.42, 0.25, 0.2], np.float32)
     atlas[faint] *= 0.92
     out = with_contrast(atlas, np.ones(4))
-    middle = fold & (np.abs(y + 2.5) < 0.7)
+    middle = fold & (np.abs(y + 3) < 0.8)
     before, after = (np.log(a[middle] / skin) for a in (atlas, out))
     assert (before @ LUMA).mean() < -1.1 and -0.65 < (after @ LUMA).mean() < -0.3
-    assert (before[:, 0] - before @ LUMA).mean() > 0.3 and (after[:, 0] - after @ LUMA).mean() < 0.2
+    redness = [float((log[:, 0] - log @ LUMA).mean()) for log in (before, after)]
+    assert redness[1] < 0.6 * redness[0]
     np.testing.assert_allclose(out[faint], atlas[faint], rtol=0.03)
