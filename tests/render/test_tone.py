@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from digidouble.perception.uvgrid import uv_grid
-from digidouble.render.tone import PlateSkin, with_contrast, without_blue
+from digidouble.render.tone import PlateSkin, with_calm_reds, with_contrast, without_blue
 from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import face_model
 
@@ -44,3 +44,21 @@ def test_folds_of_a_hard_light_are_held_back():
     redness = [float((log[:, 0] - log @ LUMA).mean()) for log in (before, after)]
     assert redness[1] < 0.6 * redness[0]
     np.testing.assert_allclose(out[faint], atlas[faint], rtol=0.03)
+
+
+def test_reds_deeper_than_skin_are_calmed_but_on_lips():
+    size = 256
+    skin = np.array([0.42, 0.26, 0.18], np.float32)
+    atlas = np.tile(skin, (size, size, 1))
+    x, y, _ = np.moveaxis(uv_grid(size).carried(face_model().mean_cm.astype(np.float32)), -1, 0)
+    fold, lip = (np.abs(x - 4) < 0.2) & (np.abs(y + 3) < 1), (np.abs(x) < 0.6) & (np.abs(y + 7.05) < 0.2)
+    blush = (np.abs(x + 4) < 0.5) & (np.abs(y + 3) < 1)
+    atlas[fold] = (0.2, 0.06, 0.04)
+    atlas[lip] = (0.35, 0.12, 0.1)
+    atlas[blush] *= np.array([1.05, 0.97, 0.97], np.float32)
+    out = with_calm_reds(atlas, skin)
+    red = lambda a, where: float(np.log(a[where][:, 0] / a[where][:, 1]).mean() - np.log(skin[0] / skin[1]))  # noqa: E731
+    assert red(atlas, fold) > 0.6 and red(out, fold) < 0.35
+    np.testing.assert_allclose(out[fold] @ LUMA, atlas[fold] @ LUMA, rtol=0.02)
+    np.testing.assert_allclose(out[lip], atlas[lip], rtol=0.02)
+    np.testing.assert_allclose(out[blush], atlas[blush], rtol=0.02)

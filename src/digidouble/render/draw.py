@@ -24,7 +24,7 @@ from digidouble.render.geometry import (
 from digidouble.render.gloss import plate_lobe
 from digidouble.render.light import LookSettings, point_gains, skin_at_points
 from digidouble.render.plan import CastPlan
-from digidouble.render.tone import PlateSkin, contrast_share, plate_skin, with_contrast, with_creases_of, without_blue
+from digidouble.render.tone import PlateSkin, contrast_share, plate_skin, suited, with_creases_of
 from digidouble.schema.colour import LUMA
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
@@ -60,17 +60,16 @@ class PreparedField:
         usual = self.view.colour(middle.astype(np.float32))
         grid = cv2.resize(usual, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
         share = contrast_share(plate, grid)
-        calm = without_blue(with_contrast(usual, share), persona.skin_linear, plate)
+        calm = suited(usual, persona.skin_linear, plate, share)
         # What the plate's contrast and colour take from the skin that does not change, it takes from every frame.
-        self._gain = None if calm is usual else np.clip((calm + 1e-4) / (usual + 1e-4), 0.5, 2)
+        self._gain = np.clip((calm + 1e-4) / (usual + 1e-4), 0.5, 2)
 
     def key(self, track: FaceTrack, row: int, points_px: Float[np.ndarray, "478 3"]) -> PreparedKey:
         """The skin of one frame, as an atlas."""
         pose = Pose(track.rotation[row], float(track.px_per_cm[row]), track.origin_px[row])
         conditions = conditions_of(pose.head_from_px(points_px), track.actions[row], pose.rotation)
         atlas, _ = self.view.atlas(conditions, slant_of(points_px, pose.px_per_cm))
-        if self._gain is not None:
-            atlas *= self._gain
+        atlas *= self._gain
         grid = cv2.resize(atlas, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
         return PreparedKey(atlas, grid * uv_grid(SKIN_GRID).covered[..., None])
 
@@ -136,7 +135,7 @@ class PreparedCast:
             if len(rest) == persona.keys[key].albedo.shape[0]:
                 atlas = with_creases_of(atlas, _resized(rest, size), min(self.look.wrinkles, 1.0))
         share = contrast_share(plate, grid)
-        atlas, grid = (without_blue(with_contrast(x, share), persona.skin_linear, plate) for x in (atlas, grid))
+        atlas, grid = (suited(x, persona.skin_linear, plate, share) for x in (atlas, grid))
         return PreparedKey(np.ascontiguousarray(atlas), grid * uv_grid(SKIN_GRID).covered[..., None])
 
 

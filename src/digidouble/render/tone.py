@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.colour import LUMA
+from digidouble.schema.mesh import OUTER_LIPS, face_model
 from digidouble.schema.track import SKIN_GRID, FaceTrack
 
 LOOKS = 8  # frames of the track that are asked
@@ -25,6 +26,7 @@ FREE_LUMA = 1.6  # times the plate's own brightness variation is nobody's busine
 MOST_DETAIL = np.array(
     [0.1, 0.1, 0.1, 0.4], np.float32
 )  # natural log: folds any deeper are those of a hard light, and red with it
+MOST_RED = 0.2  # natural log of red over green, against the skin's
 PORES, FOLDS = 0.005, 0.035  # of the face's width: folds of a key lie between
 MOST_CREASE = 0.7  # natural log
 SCALE = 0.07  # of the face's width: what varies more slowly is light, and matched elsewhere
@@ -111,6 +113,29 @@ def with_contrast(atlas: Float32[np.ndarray, "s s 3"], share: Float[np.ndarray, 
     return out * (same * np.exp(change[..., 3]))[..., None]
 
 
+@lru_cache(maxsize=4)
+def _lips(size: int) -> Float32[np.ndarray, "s s"]:
+    """1 on the lips and between them, soft outwards."""
+    mask = np.zeros((size, size), np.uint8)
+    cv2.fillPoly(mask, [np.round(face_model().uv[OUTER_LIPS] * size - 0.5).astype(np.int32)], 255)
+    reach = 2 * (size // 80) + 1
+    return cv2.blur(cv2.dilate(mask, np.ones((reach, reach), np.uint8)).astype(np.float32) / 255, (reach, reach))
+
+
+def with_calm_reds(atlas: Float32[np.ndarray, "s s 3"], skin: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "s s 3"]:
+    """The atlas with nothing much redder than its skin (`skin`) but the lips, as bright as before.
+
+    In the warm light of one lamp the bottom of a fold has hardly any colour but red; in the plate's light it would be a cut.
+    """
+    floor = np.float32(0.03 * float(skin @ LUMA))
+    own = np.log((np.maximum(atlas[..., 0], 0) + floor) / (np.maximum(atlas[..., 1], 0) + floor))
+    red = np.maximum(own - float(np.log((skin[0] + floor) / (skin[1] + floor))), 0)
+    less = (MOST_RED * np.tanh(red / MOST_RED) - red) * (1 - _lips(atlas.shape[0]))
+    out = atlas.copy()
+    out[..., 0] = np.maximum((out[..., 0] + floor) * np.exp(less) - floor, 0)
+    return out * ((atlas @ LUMA + floor) / (out @ LUMA + floor))[..., None]
+
+
 def without_blue(
     atlas: Float32[np.ndarray, "s s 3"], skin: Float[np.ndarray, "3"], plate: PlateSkin | None
 ) -> Float32[np.ndarray, "s s 3"]:
@@ -135,6 +160,13 @@ def without_blue(
         most = np.maximum(own, max(0.0, float(np.log(plate.linear[high] / max(plate.linear[low], 1e-5)))))
         out[..., high:] *= np.exp(np.minimum(most - own - more, 0))[..., None]
     return np.maximum(out * (before / (out @ LUMA))[..., None] / gain - floor, 0).astype(np.float32)
+
+
+def suited(
+    atlas: Float32[np.ndarray, "s s 3"], skin: Float[np.ndarray, "3"], plate: PlateSkin | None, share: Float[np.ndarray, "4"]
+) -> Float32[np.ndarray, "s s 3"]:  # fmt: skip
+    """An atlas whose contrast and hues the plate could show. skin: the persona's; share: from `contrast_share`."""
+    return without_blue(with_calm_reds(with_contrast(atlas, share), skin.astype(np.float32)), skin, plate)
 
 
 def with_creases_of(
