@@ -7,6 +7,7 @@ whatever the network says. Noise is drawn over UV from a seed: the same persona 
 
 from __future__ import annotations
 
+import hashlib
 from importlib import resources
 from pathlib import Path
 
@@ -41,14 +42,19 @@ class SkinDetail:
         source: an ONNX file of the contract in `training/diffusion/model.py`; by default the shipped one.
         runner: something else that answers, for tests.
 
+    Attributes:
+        sha256: of the network's file, "" for a runner.
+
     Raises:
         WeightsError: the file is missing or cannot be loaded.
     """
 
     def __init__(self, source: Path | None = None, *, runner: Runner | None = None, threads: int = 1) -> None:
+        self.sha256 = ""
         if runner is None:
             with resources.as_file(resources.files("digidouble") / "shipped" / "detail.onnx") as shipped:
                 runner = Session(source or shipped, threads=threads)
+                self.sha256 = hashlib.sha256((source or shipped).read_bytes()).hexdigest()
         self._runner = runner
 
     def enlarged(
