@@ -8,7 +8,6 @@ whatever the network says. Noise is drawn over UV from a seed: the same persona 
 from __future__ import annotations
 
 import hashlib
-from importlib import resources
 from pathlib import Path
 
 import cv2
@@ -18,7 +17,9 @@ from jaxtyping import Float32
 from digidouble.errors import SettingsError
 from digidouble.perception.session import Runner, Session
 from digidouble.schema.transfer import srgb_decode, srgb_encode
+from digidouble.weights import entry
 
+NAME = "detail"  # in `digidouble.weights`
 BAND = 0.8  # sigma of the high-pass in units of the factor: training/diffusion/model.py
 FACTORS = (2.0, 4.0)  # trained range
 TILE, OVERLAP = 256, 32
@@ -52,9 +53,8 @@ class SkinDetail:
     def __init__(self, source: Path | None = None, *, runner: Runner | None = None, threads: int = 1) -> None:
         self.sha256 = ""
         if runner is None:
-            with resources.as_file(resources.files("digidouble") / "shipped" / "detail.onnx") as shipped:
-                runner = Session(source or shipped, threads=threads)
-                self.sha256 = hashlib.sha256((source or shipped).read_bytes()).hexdigest()
+            runner = Session(source or NAME, threads=threads)
+            self.sha256 = hashlib.sha256(source.read_bytes()).hexdigest() if source else entry(NAME).raw_sha256
         self._runner = runner
 
     def enlarged(
