@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import math
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -119,7 +120,7 @@ def train(s: Settings, learn: Pack, held: Pack, made: tuple[np.ndarray, np.ndarr
         done = max(at.seconds / (60 * s.minutes), (at.step + 1) / s.steps)
         for group in optimiser.param_groups:
             group["lr"] = (
-                s.rate * min(1.0, (at.step + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * min(done, 1))))
+                s.rate * min(1.0, (at.step + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(done, 1))))
             )
         x, goal = batch(packs, s, rng)
         with torch.autocast(s.device, torch.bfloat16):
