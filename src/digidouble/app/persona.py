@@ -81,7 +81,7 @@ def build(
         typer.Option(
             "--detail/--no-detail", rich_help_panel="The double",
             help="Make up pores and fine lines where the sources are too small to show them: a face of at most 256 px gets atlases of twice "
-            "its resolution. Nicer on close-ups, but nobody's own skin (docs/persona.md); 2 to 10 s an atlas.",
+            "its resolution. Nicer on close-ups, but nobody's own skin (docs/persona.md); 1 to 10 s an atlas.",
         ),
     ] = False,
 ) -> None:  # fmt: skip
