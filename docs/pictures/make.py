@@ -22,7 +22,7 @@ from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.performance.crops import part_roi
 from digidouble.performance.modalities import Senses, flow_px, modalities_at
 from digidouble.persona import load_persona
-from digidouble.pipeline import prepare, render_frame
+from digidouble.pipeline import prepare, render_frame, with_detail
 from digidouble.schema.colour import display_rgb8, rgb8_from_frame
 from digidouble.schema.mark import payload_of
 from digidouble.schema.performance import Performance
@@ -177,6 +177,19 @@ def marked(plate: Path, persona: Path, folder: Path) -> list[np.ndarray]:
     return [picture[roi.y0 : roi.y1, roi.x0 : roi.x1] for picture in (plain, with_mark, many)]
 
 
+def fine_detail(demo: Path) -> None:
+    """Eye, cheek and mouth of a portrait's atlas, without and with detail."""
+    own = load_persona(demo / "collins.persona")
+    pictures = []
+    for u, v in ((0.33, 0.36), (0.34, 0.56), (0.5, 0.7)):
+        for persona in (own, with_detail(own)):
+            atlas = cv2.resize(persona.keys[0].albedo.astype(np.float32), (1024, 1024), interpolation=cv2.INTER_CUBIC)
+            x, y, half = int(1024 * u), int(1024 * v), 112
+            pictures.append(display_rgb8(atlas[y - half : y + half, x - half : x + half]))
+    captions = ["as photographed", "with --detail"] * 3
+    save("detail.jpg", contact_sheet([pictures], [captions], None, 180), demo / "hopper_as_collins.png")
+
+
 def main() -> None:
     demo = Path(sys.argv[1] if len(sys.argv) > 1 else "demo")
     portraits = {p.key: packaged(p.package, p.member) for p in (COLLINS, HOPPER)}
@@ -234,6 +247,7 @@ def main() -> None:
         "Hopper on Collins's plate",
     ]
     talking(demo)
+    fine_detail(demo)
     save("portraits.jpg", contact_sheet([pictures], [names], None, 320), demo / "hopper_as_collins.png")
 
 

@@ -8,7 +8,7 @@ words, sound, emotion ──speech, acting──► Acting ──performance.wri
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -33,6 +33,8 @@ from digidouble.performance.written import (
     write_performance,
 )
 from digidouble.refine import add_grain, add_mark, match_sharpness, motion_blur
+from digidouble.refine.atlases import detailed, pays
+from digidouble.refine.diffusion import SkinDetail
 from digidouble.render import (
     LookSettings,
     PreparedCast,
@@ -86,6 +88,11 @@ def prepare(
     bought = zip(tracks, details(tracks), ranks(tracks), strict=True)
     plans = [plan_cast(t, chosen[t.track_id], detail, rank) for t, detail, rank in bought]
     return [PreparedCast(plan, look, radiance) for plan in plans]
+
+
+def with_detail(persona: Persona, progress: Callable[[int, int], None] | None = None, threads: int = 2) -> Persona:
+    """The persona with made-up fine detail in its atlases (`refine.atlases`); as it was where that does not pay."""
+    return detailed(persona, SkinDetail(threads=threads), progress=progress) if pays(persona) else persona
 
 
 def render_frame(

