@@ -83,7 +83,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "fear": Recipe(
         "1+2+4+5+20, 25+26", EMFACS,
-        {"inner_brow_raise_AU1": 1.5, "outer_brow_raise_AU2": 0.7, "brow_draw_AU4": 0.7, "lid_close_AU43": -1.1, "lid_tighten_AU7": -1.2,
+        {"inner_brow_raise_AU1": 1.4, "outer_brow_raise_AU2": 0.7, "brow_draw_AU4": 0.7, "lid_close_AU43": -1.1, "lid_tighten_AU7": -1.2,
          "lip_stretch_AU20": 0.4, "lips_part_AU25": 0.5, "jaw_drop_AU26": 0.35, "jaw_thrust_AD29": -0.3, "lower_lip_drop_AU16": 0.4,
          "lip_corner_pull_AU12": -0.45, "upper_lip_raise_AU10": 0.3, "cheek_raise_AU6": -0.5},
         rise_s=0.2, blinks=1.5, head_deg=(0.0, 1.5, 0.0),
@@ -97,7 +97,7 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "disgust": Recipe(
         "9, 10+17, 4+7", EMFACS,
-        {"nose_wrinkle_AU9": 1.6, "upper_lip_raise_AU10": 1.2, "inner_brow_raise_AU1": -0.3, "brow_draw_AU4": 0.5,
+        {"nose_wrinkle_AU9": 1.4, "upper_lip_raise_AU10": 1.2, "inner_brow_raise_AU1": -0.3, "brow_draw_AU4": 0.5,
          "outer_brow_raise_AU2": -0.45, "lid_tighten_AU7": 1.3, "cheek_raise_AU6": 1.4, "lower_lip_drop_AU16": -0.1,
          "lip_corner_pull_AU12": -0.05, "lip_stretch_AU20": 0.1, "lid_close_AU43": 0.5, "lips_part_AU25": 0.35},
         head_deg=(3.0, 1.5, 0.0),
