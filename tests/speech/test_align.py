@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +148,9 @@ def test_lips_are_shut_while_nothing_is_heard_before_their_sound(text: str):
     """Silence put before the release of a b or p inside a phrase is the closure's, not the neighbour's; what follows is later by it."""
     speech = read_text(text)
     samples = resampled(speech.samples, speech.rate)
-    inner = [p for k, p in enumerate(speech.phones) if p.symbol[:1] in ("b", "p") and k and not speech.phones[k - 1].silent]
+    inner = [
+        p for k, p in enumerate(speech.phones) if p.symbol[:1] in ("b", "p") and k and not speech.phones[k - 1].silent
+    ]
     stop, more = inner[0], 0.07
     at = int(stop.start_s * 16000)
     held = np.concatenate([samples[:at], np.zeros(int(more * 16000), np.float32), samples[at:]])
@@ -155,7 +158,7 @@ def test_lips_are_shut_while_nothing_is_heard_before_their_sound(text: str):
     mine = min((p for p in found if p.symbol == stop.symbol), key=lambda p: abs(p.start_s - stop.start_s))
     assert mine.start_s == pytest.approx(stop.start_s, abs=0.035)
     assert mine.end_s - mine.start_s > 0.6 * more
-    assert all(a.end_s == pytest.approx(b.start_s) for a, b in zip(found, found[1:], strict=False))
+    assert all(a.end_s == pytest.approx(b.start_s) for a, b in pairwise(found))
 
 
 def test_other_sounds_do_not_begin_in_the_silence_before_them():

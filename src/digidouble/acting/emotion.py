@@ -49,8 +49,8 @@ RECIPES: Mapping[str, Recipe] = {
     "neutral": Recipe("none", "no action unit", {}),
     "joy": Recipe(
         "6+12, 25, 7", EMFACS,
-        {"lip_corner_pull_AU12": 1.15, "cheek_raise_AU6": 1.3, "lips_part_AU25": 0.6, "jaw_drop_AU26": 0.06, "lid_tighten_AU7": 0.7,
-         "lip_stretch_AU20": 1.0, "upper_lip_raise_AU10": 0.6, "nose_wrinkle_AU9": 0.4, "cheek_puff_AD34": 0.6, "lid_close_AU43": 0.06},
+        {"lip_corner_pull_AU12": 1.15, "cheek_raise_AU6": 1.3, "lips_part_AU25": 0.6, "jaw_drop_AU26": 0.06, "lid_tighten_AU7": 1.0,
+         "lip_stretch_AU20": 1.0, "upper_lip_raise_AU10": 0.45, "nose_wrinkle_AU9": 0.4, "cheek_puff_AD34": 0.6, "lid_close_AU43": 0.18},
         head_deg=(0.0, 1.0, 1.5),
     ),
     "laughter": Recipe(
@@ -85,7 +85,7 @@ RECIPES: Mapping[str, Recipe] = {
         "1+2+4+5+20, 25+26", EMFACS,
         {"inner_brow_raise_AU1": 1.4, "outer_brow_raise_AU2": 0.7, "brow_draw_AU4": 0.7, "lid_close_AU43": -1.1, "lid_tighten_AU7": -1.2,
          "lip_stretch_AU20": 0.4, "lips_part_AU25": 0.5, "jaw_drop_AU26": 0.35, "jaw_thrust_AD29": -0.3, "lower_lip_drop_AU16": 0.4,
-         "lip_corner_pull_AU12": -0.45, "upper_lip_raise_AU10": 0.3, "cheek_raise_AU6": -0.5},
+         "lip_corner_pull_AU12": -0.6, "upper_lip_raise_AU10": 0.3, "cheek_raise_AU6": -0.5},
         rise_s=0.2, blinks=1.5, head_deg=(0.0, 1.5, 0.0),
     ),
     "surprise": Recipe(
