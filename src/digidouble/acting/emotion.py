@@ -4,7 +4,8 @@ An emotion is a set of facial action units (Ekman & Friesen 1978, Facial Action 
 Ekman 1983, as tabulated in Ekman, Friesen & Hager 2002, ch. 12, and the measured production patterns of Du, Tao & Martinez 2014,
 "Compound facial expressions of emotion", PNAS 111(15), table 1). Laughter follows Ruch & Ekman 2001, "The expressive pattern of
 laughter"; crying Vingerhoets 2013, "Why only humans weep", ch. 5, and the sadness set. Each recipe names its units; the numbers
-beside them are ours: 1 is the 99th percentile of real clips (`FaceModel.action_fields_cm`), judged on pictures.
+beside them are ours: 1 is the 99th percentile of real clips (`FaceModel.action_fields_cm`). Full strength is as far as real people go in the
+same emotion, in landmark lengths (`bench.emotion_material`; docs/speak.md has both), and was judged on pictures.
 """
 
 from __future__ import annotations
