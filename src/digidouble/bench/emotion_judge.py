@@ -17,8 +17,17 @@ from jaxtyping import Float
 from digidouble.bench.emotion_material import RESTS, TAKES, Spans, Take
 from digidouble.bench.landmarks import face_scale
 
-SIDED = ("inner_brow", "outer_brow", "brow_apart", "eye", "lower_lid", "corner_up", "corner_out", "nostril")
-MIDDLE = ("upper_lip", "lips_middle", "open", "upper_thick", "lower_thick", "chin")
+SIDED: tuple[str, ...] = (
+    "inner_brow",
+    "outer_brow",
+    "brow_apart",
+    "eye",
+    "lower_lid",
+    "corner_up",
+    "corner_out",
+    "nostril",
+)
+MIDDLE: tuple[str, ...] = ("upper_lip", "lips_middle", "open", "upper_thick", "lower_thick", "chin")
 FEATURES = (
     "inner_brow", "outer_brow", "brow_apart", "eye", "lower_lid", "smile", "corner_out", "upper_lip", "open", "upper_thick", "lower_thick",
     "nostril", "chin", "corner_uneven", "brow_uneven", "eye_uneven",
@@ -62,8 +71,10 @@ def changes(found: Lengths, rest: Float[np.ndarray, " 22"]) -> Float[np.ndarray,
     """FEATURES over a rest. Mirrored faces give the same: sides are averaged, what differs between them has no sign."""
     d, k = found - rest, len(SIDED)
     right, left = d[:, :k], d[:, k : 2 * k]
-    both = dict(zip(SIDED, ((right + left) / 2).T, strict=True)) | dict(zip(MIDDLE, d[:, 2 * k :].T, strict=True))
-    uneven = dict(zip(SIDED, np.abs(right - left).T, strict=True))
+    both: dict[str, np.ndarray] = dict(zip(SIDED, ((right + left) / 2).T, strict=True)) | dict(
+        zip(MIDDLE, d[:, 2 * k :].T, strict=True)
+    )
+    uneven: dict[str, np.ndarray] = dict(zip(SIDED, np.abs(right - left).T, strict=True))
     both["smile"] = both["corner_up"] - both["lips_middle"]
     both |= {f"{n}_uneven": uneven[s] for n, s in (("corner", "corner_up"), ("brow", "inner_brow"), ("eye", "eye"))}
     return np.stack([both[f] for f in FEATURES], 1)
@@ -80,17 +91,16 @@ class Shown:
 
 def shown(seen: Mapping[Clip, Lengths]) -> list[Shown]:
     """Every take of `TAKES`, and the rests as neutral ones. Raises KeyError where a clip of `emotion_material.wanted` is missing."""
-    rests = {p: np.median(np.concatenate([seen[c] for c in places]), 0) for p, places in RESTS.items()}
-    rests |= {t.person: np.median(seen[t.clip, t.spans], 0) for t in TAKES if t.emotion == CALM}
+    looks = {p: np.concatenate([seen[c] for c in places]) for p, places in RESTS.items()}
+    looks |= {t.person: seen[t.clip, t.spans] for t in TAKES if t.emotion == CALM}
+    rests: dict[str, np.ndarray] = {p: np.asarray(np.median(found, 0)) for p, found in looks.items()}
     common, k = np.mean(list(rests.values()), 0), len(SIDED)
     common[:k] = common[k : 2 * k] = (common[:k] + common[k : 2 * k]) / 2
-    out = [Shown(t, changes(seen[t.clip, t.spans], rests.get(t.person, common)), t.person in rests) for t in TAKES]
+    out = [Shown(t, changes(seen[t.clip, t.spans], rest_of(t.person)), t.person in rests) for t in TAKES]
     for person, places in RESTS.items():
-        found = np.concatenate([seen[c] for c in places])
-        if len(found) > 4:
-            out.append(
-                Shown(Take(person, places[0][0], CALM, "rests", places[0][1]), changes(found, rests[person]), True)
-            )
+        if len(looks[person]) > 4:
+            take = Take(person, places[0][0], CALM, "rests", places[0][1])
+            out.append(Shown(take, changes(looks[person], rests[person]), True))
     return out
 
 
