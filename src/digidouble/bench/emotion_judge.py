@@ -96,6 +96,11 @@ def shown(seen: Mapping[Clip, Lengths]) -> list[Shown]:
     rests: dict[str, np.ndarray] = {p: np.asarray(np.median(found, 0)) for p, found in looks.items()}
     common, k = np.mean(list(rests.values()), 0), len(SIDED)
     common[:k] = common[k : 2 * k] = (common[:k] + common[k : 2 * k]) / 2
+
+    def rest_of(person: str) -> np.ndarray:
+        found = rests.get(person)
+        return common if found is None else found
+
     out = [Shown(t, changes(seen[t.clip, t.spans], rest_of(t.person)), t.person in rests) for t in TAKES]
     for person, places in RESTS.items():
         if len(looks[person]) > 4:
