@@ -167,3 +167,11 @@ def test_other_sounds_do_not_begin_in_the_silence_before_them():
     late = np.concatenate([np.zeros(4800, np.float32), samples])
     first = next(p for p in align(late, samples, speech.phones).phones if not p.silent)
     assert first.start_s == pytest.approx(0.3 + next(p for p in speech.phones if not p.silent).start_s, abs=0.03)
+
+
+def test_the_made_voices_lips_shut_before_their_burst_too():
+    """espeak-ng marks a p at its burst; the silence of its closure, which it does make, is part of it."""
+    speech = read_text("Pam and Bob may bump a big map. Put more pepper upon it.")
+    held = [p.end_s - p.start_s for k, p in enumerate(speech.phones) if p.symbol == "p" and k]
+    assert len(held) >= 5 and np.median(held) > 0.055
+    assert all(a.end_s == pytest.approx(b.start_s) for a, b in pairwise(speech.phones))

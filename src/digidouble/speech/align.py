@@ -57,7 +57,7 @@ def align(
     path, cost = _search(a, b[rows], a_level, b_level[rows], pause)
     at_row = np.where(pause, -1, rows)[path]  # the reading's own frame at every frame of the recording; -1 in a pause
     moved = _moved(spoken, at_row, len(recording) / ANALYSIS_HZ)
-    return Alignment(tuple(_with_closures(moved, a_db)), cost)
+    return Alignment(tuple(with_closures(moved, a_db)), cost)
 
 
 def doubt(
@@ -151,7 +151,7 @@ def _moved(spoken: Sequence[Phone], at_row: Int[np.ndarray, " n"], duration_s: f
     return out
 
 
-def _with_closures(phones: Sequence[Phone], level_db: Float[np.ndarray, " n"]) -> list[Phone]:
+def with_closures(phones: Sequence[Phone], level_db: Float[np.ndarray, " n"]) -> list[Phone]:
     """Stops of the lips begin where the sound before their release ceases: warping gives that silence to whatever was before."""
     out: list[Phone] = []
     for p in phones:
