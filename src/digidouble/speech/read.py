@@ -44,9 +44,8 @@ def read_text(text: str, settings: SpeechSettings | None = None) -> Speech:
         notices += (f"the text is read in {len(parts)} parts: {', '.join(dict.fromkeys(p.language for p in parts))}",)
     language = settings.language or guess_language(said.text)
     phones = spoken.phones
-    if (
-        settings.voice == "espeak"
-    ):  # its own marks, in which a stop begins with its burst; other voices are aligned already
+    if settings.voice == "espeak":
+        # Its own marks, in which a stop begins with its burst; the readings of other voices are aligned already.
         phones = tuple(with_closures(phones, loudness_db(resampled(spoken.samples, spoken.rate))))
     return Speech(spoken.samples, spoken.rate, phones, language, said.text, spoken.made_by, notices=notices)
 
