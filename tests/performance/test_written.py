@@ -11,13 +11,13 @@ import pytest
 from digidouble.acting import EMOTIONS, face_of
 from digidouble.errors import NoFace
 from digidouble.footage.memory import MemoryFootage
-from digidouble.perception.lids import lid_gaps
+from digidouble.perception.lids import lid_gaps, with_lid_gaps
 from digidouble.perception.shape import LIP_GAP_CM
 from digidouble.performance import load_performance
 from digidouble.performance.written import ActedFootage, Score, acted_shot, layers_of, played, write_performance
 from digidouble.performance.written.creases import LINES, strengths, written_creases
 from digidouble.performance.written.mouth import mouth_patch
-from digidouble.performance.written.shape import lip_gaps, unfolded, written
+from digidouble.performance.written.shape import lip_gaps, unfolded, widest_gaps, written
 from digidouble.performance.written.warp import warp_of
 from digidouble.schema.acting import Acting
 from digidouble.schema.colour import LUMA, rgb8_from_frame
@@ -90,6 +90,17 @@ def test_blink_shuts_and_gaze_turns_as_far_as_asked(track):
     assert turned.gaze_deg[0] - track.gaze_deg[0, 0] == pytest.approx(10)
     # Positive yaw is the subject's left, the picture's right.
     assert turned.points_px[468, 0] - shut.points_px[468, 0] > 0.15 * track.px_per_cm[0]
+
+
+def test_eyes_that_are_unevenly_open_do_not_tear_open_one_alone():
+    rest = face_model().mean_cm.astype(np.float64)
+    even = lid_gaps(rest)
+    assert widest_gaps(rest) == pytest.approx(1.32 * np.maximum(even, 0.25), rel=0.05)
+    squint = with_lid_gaps(rest, even * np.repeat([0.5, 1.0], 7))
+    right, left = widest_gaps(squint).reshape(2, 7).max(1)
+    own = lid_gaps(squint).reshape(2, 7).max(1)
+    assert left < 1.15 * own[1] and right > 1.5 * own[0]
+    assert (widest_gaps(squint) >= lid_gaps(squint) - 1e-9).all()
 
 
 def test_head_turns_about_the_neck_by_the_angle_asked(track):

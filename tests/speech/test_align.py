@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,37 @@ def test_another_text_is_noticed(tmp_path: Path):
 def test_silence_alone_aligns_to_nothing():
     hum = np.full(1600, 0.01, np.float32)
     assert align(hum, hum, (Phone("", 0.0, 0.1),)).phones == ()
+
+
+@pytest.mark.parametrize("text", ["We lay blue boats.", "Please put it down."])
+def test_lips_are_shut_while_nothing_is_heard_before_their_sound(text: str):
+    """Silence put before the release of a b or p inside a phrase is the closure's, not the neighbour's; what follows is later by it."""
+    speech = read_text(text)
+    samples = resampled(speech.samples, speech.rate)
+    inner = [
+        p for k, p in enumerate(speech.phones) if p.symbol[:1] in ("b", "p") and k and not speech.phones[k - 1].silent
+    ]
+    stop, more = inner[0], 0.07
+    at = int(stop.start_s * 16000)
+    held = np.concatenate([samples[:at], np.zeros(int(more * 16000), np.float32), samples[at:]])
+    found = align(held, samples, speech.phones).phones
+    mine = min((p for p in found if p.symbol == stop.symbol), key=lambda p: abs(p.start_s - stop.start_s))
+    assert mine.start_s == pytest.approx(stop.start_s, abs=0.035)
+    assert mine.end_s - mine.start_s > 0.6 * more
+    assert all(a.end_s == pytest.approx(b.start_s) for a, b in pairwise(found))
+
+
+def test_other_sounds_do_not_begin_in_the_silence_before_them():
+    speech = read_text("My nose.")
+    samples = resampled(speech.samples, speech.rate)
+    late = np.concatenate([np.zeros(4800, np.float32), samples])
+    first = next(p for p in align(late, samples, speech.phones).phones if not p.silent)
+    assert first.start_s == pytest.approx(0.3 + next(p for p in speech.phones if not p.silent).start_s, abs=0.03)
+
+
+def test_the_made_voices_lips_shut_before_their_burst_too():
+    """espeak-ng marks a p at its burst; the silence of its closure, which it does make, is part of it."""
+    speech = read_text("Pam and Bob may bump a big map. Put more pepper upon it.")
+    held = [p.end_s - p.start_s for k, p in enumerate(speech.phones) if p.symbol == "p" and k]
+    assert len(held) >= 5 and np.median(held) > 0.055
+    assert all(a.end_s == pytest.approx(b.start_s) for a, b in pairwise(speech.phones))

@@ -27,9 +27,9 @@ from digidouble.schema.time import FrameRate
 # and shuts the lips is speech's alone.
 WHILE_SPEAKING = {
     "jaw_drop_AU26": 0.15, "lips_part_AU25": 0.15, "upper_lip_raise_AU10": 0.6, "lower_lip_drop_AU16": 0.3, "lip_funnel_AU22": 0.3,
-    "jaw_thrust_AD29": 0.5, "jaw_left_AD30L": 1.0, "lip_corner_pull_AU12": 0.75, "lip_stretch_AU20": 0.45,
+    "jaw_thrust_AD29": 0.2, "jaw_left_AD30L": 1.0, "lip_corner_pull_AU12": 0.75, "lip_stretch_AU20": 0.45,
 }  # fmt: skip
-LAUGH_JAW, LAUGH_HEAD_CM, LAUGH_PITCH_DEG = 0.45, 0.10, 1.6
+LAUGH_JAW, LAUGH_HEAD_CM, LAUGH_PITCH_DEG = 0.3, 0.10, 1.6
 SOB_JAW, SOB_HEAD_CM, SOB_PITCH_DEG = 0.22, 0.12, 1.8
 DRIFT = 0.10  # an emotion is never held quite still
 STRESS_BROWS = 0.22  # brows rise with stressed syllables (Ekman 1979, "About brows": batons)
@@ -99,7 +99,7 @@ def _felt(
     )
     c = columns()
     felt[:, c["jaw_drop_AU26"]] += (LAUGH_JAW * laugh + SOB_JAW * sob)[:, None]
-    felt[:, c["lips_part_AU25"]] += (0.25 * laugh + 0.25 * sob)[:, None]
+    felt[:, c["lips_part_AU25"]] += (0.1 * laugh + 0.25 * sob)[:, None]
     felt[:, c["cheek_raise_AU6"]] += (0.15 * laugh + 0.25 * sob)[:, None]
     felt[:, c["inner_brow_raise_AU1"]] += (0.2 * sob)[:, None]
     trembling = levels.get("crying", np.zeros_like(times)) * 0.10 * smooth_noise(times, 7.0, rng_of(life, "tremble"))

@@ -120,3 +120,8 @@ def closes_lips(symbol: str) -> bool:
 def touches_teeth(symbol: str) -> bool:
     """Whether the lower lip is at the upper teeth: f, v and their kin."""
     return any(t.teeth > 0.5 for t, _ in targets_of(symbol))
+
+
+def stops_lips(symbol: str) -> bool:
+    """Whether the sound begins with lips shut and nothing to hear: p, b and their kin, not m."""
+    return symbol[:1] in set("pbɓ")

@@ -10,7 +10,7 @@ from jaxtyping import Float32
 
 from digidouble.errors import SettingsError
 from digidouble.schema.speech import Phone, Speech
-from digidouble.speech.align import DOUBTFUL, Alignment, align, doubt
+from digidouble.speech.align import DOUBTFUL, Alignment, align, doubt, with_closures
 from digidouble.speech.features import HOP_S, loudness_db
 from digidouble.speech.prosody import pitch_hz
 from digidouble.speech.settings import SpeechSettings
@@ -43,7 +43,11 @@ def read_text(text: str, settings: SpeechSettings | None = None) -> Speech:
     if len({p.language for p in parts}) > 1:
         notices += (f"the text is read in {len(parts)} parts: {', '.join(dict.fromkeys(p.language for p in parts))}",)
     language = settings.language or guess_language(said.text)
-    return Speech(spoken.samples, spoken.rate, spoken.phones, language, said.text, spoken.made_by, notices=notices)
+    phones = spoken.phones
+    if settings.voice == "espeak":
+        # Its own marks, in which a stop begins with its burst; the readings of other voices are aligned already.
+        phones = tuple(with_closures(phones, loudness_db(resampled(spoken.samples, spoken.rate))))
+    return Speech(spoken.samples, spoken.rate, phones, language, said.text, spoken.made_by, notices=notices)
 
 
 def read_audio(path: Path, text: str = "", settings: SpeechSettings | None = None) -> Speech:

@@ -129,7 +129,7 @@ def strengths(actions: Float[np.ndarray, " a"]) -> dict[str, tuple[float, float]
         out["frown"].append(0.75 * draw + 0.55 * max(-inner, 0))
         out["forehead"].append(max(min(inner, 1.2 * outer + 0.1), 0.0))
         out["forehead_inner"].append(max(inner - max(outer, 0.0), 0.0) * (0.5 + 0.5 * min(draw, 1.0)))
-        out["nose"].append(nose)
+        out["nose"].append(max(nose - 0.5 * max(smile, 0.0), 0.0))  # nostrils that a smile lifts fold no bridge
         out["chin"].append(max(-a("lower_lip_drop"), 0.0) + 0.3 * max(-smile, 0.0))
         out["mouth_corner"].append(max(-smile, 0.0))
     return {k: (min(max(v[0], 0.0), 1.4), min(max(v[1], 0.0), 1.4)) for k, v in out.items()}

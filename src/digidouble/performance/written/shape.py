@@ -21,6 +21,7 @@ UPPER_LID = 0.85  # of a blink's way
 LIP_REACH_CM = 1.3
 LEAST_SHUT_CM = 0.0
 LEAST_AREA, UNFOLD_ROUNDS = 0.12, 10  # of a triangle's area in the neutral face
+WIDEST_EYE, EYE_CM = 1.32, 0.25  # of the plate's opening, which is at least EYE_CM
 PLATE_BROWS = 0.3  # of a footage plate's own brow movements that stay
 UPPER_LIP = np.array([191, 80, 81, 82, 13, 312, 311, 310, 415])
 LOWER_LIP = np.array([95, 88, 178, 87, 14, 317, 402, 318, 324])
@@ -97,9 +98,17 @@ def _with_lids(
         (column,) = [k for k, n in enumerate(names) if n.startswith(stem)]
         shut = float(np.clip((asked[column] - 0.5) / 0.45, 0, 1))
         gaps[7 * side : 7 * side + 7] *= 1 - shut * shut * (3 - 2 * shut)
-    gaps = np.minimum(gaps, 1.32 * np.maximum(lid_gaps(seen), 0.25))  # no eye opens wider than that
+    gaps = np.minimum(gaps, widest_gaps(seen))
     out = with_lid_gaps(shape, gaps)
     return with_lid_gaps(out, gaps * (1 - blink), UPPER_LID) if blink > 0 else out
+
+
+def widest_gaps(seen: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "14"]:
+    """How far eyes may open: somewhat further than on the plate, the wider one less. Where a portrait screws up one eye, fear would else
+    tear open the other alone."""
+    gaps = np.maximum(lid_gaps(seen), EYE_CM).reshape(2, -1)
+    wide = gaps.max(1, keepdims=True)
+    return np.maximum(WIDEST_EYE * gaps * np.sqrt(wide.mean() / wide), gaps).reshape(-1)
 
 
 @lru_cache(maxsize=1)
