@@ -46,6 +46,18 @@ def test_folds_of_a_hard_light_are_held_back():
     np.testing.assert_allclose(out[faint], atlas[faint], rtol=0.03)
 
 
+def test_moles_and_ginger_stay():
+    size = 256
+    x, y, _ = np.moveaxis(uv_grid(size).carried(face_model().mean_cm.astype(np.float32)), -1, 0)
+    skin = np.array([0.42, 0.26, 0.18], np.float32)
+    atlas = np.tile(skin, (size, size, 1))
+    mole, brow = np.hypot(x - 4, y + 3) < 0.25, (np.abs(y - 2) < 0.3) & (np.abs(x) > 1.5) & (np.abs(x) < 4.5)
+    atlas[mole] *= 0.3
+    atlas[brow] = (0.30, 0.09, 0.02)
+    np.testing.assert_allclose(with_contrast(atlas, np.ones(4))[mole], atlas[mole], rtol=0.1)
+    np.testing.assert_allclose(with_calm_reds(atlas, skin)[brow], atlas[brow], rtol=0.03)
+
+
 def test_reds_deeper_than_skin_are_calmed_but_on_lips():
     size = 256
     skin = np.array([0.42, 0.26, 0.18], np.float32)

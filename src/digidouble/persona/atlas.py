@@ -21,7 +21,7 @@ TEXELS_PER_PX = (
 )
 FOREHEAD_CM = 2.0  # above the eyes, over the brows of the mean face
 BROW_CM, LID_CM = 0.55, 0.9  # how far around them a feature reaches
-PALEST = 0.7  # natural log of blue over the skin's: beyond it is a wall or a cap
+BRIGHTEST, PALEST = 0.3, 0.7  # natural log of red and blue over the skin's: beyond is a wall or a cap
 RIM_SHARE = 0.05  # of the atlas: how far hair's shade reaches into skin
 BEARD_CM = -4.5  # height of the nose's base
 GLARE = 1.6  # times the skin's brightness
@@ -157,7 +157,6 @@ def _runs_down(found: Bool[np.ndarray, "s s"], least: float) -> Bool[np.ndarray,
     return runs[np.asarray(parts, np.int64)]
 
 
-@lru_cache(maxsize=4)
 def _from_features(size: int) -> tuple[Float32[np.ndarray, "s s"], ...]:
     """Centimetres from the brows, from the lids, and sideways from the middle."""
     model, grid = face_model(), uv_grid(size)
@@ -167,12 +166,14 @@ def _from_features(size: int) -> tuple[Float32[np.ndarray, "s s"], ...]:
     return tuple(np.ascontiguousarray(c) for c in np.moveaxis(grid.carried(near.astype(np.float32)), -1, 0))
 
 
+@lru_cache(maxsize=2)
 def _featureless(size: int) -> Bool[np.ndarray, "s s"]:
     """Where neither brows nor lids and lashes are near. Unlike `_away_from_features` it ends at the temple: hair begins there."""
     brow, lid, x = _from_features(size)
     return ((brow > BROW_CM) | (x > 5.3)) & ((lid > LID_CM) | (x > 5.0))
 
 
+@lru_cache(maxsize=2)
 def _tails_fade(size: int) -> Float32[np.ndarray, "s s"]:
     """1, but for the tails of brows and lashes, which run out under the hair rather than end at a line."""
     brow, lid, x = _from_features(size)
@@ -261,9 +262,13 @@ def skin_likelihood(
 
 
 def _overexposed(away: Float32[np.ndarray, "s s 3"]) -> Bool[np.ndarray, "s s"]:
-    """Where skin is on its way to white (`away`: log colour over the skin's own): no darker, and paler towards blue."""
+    """Where skin is on its way to white (`away`: log colour over the skin's own): no darker, and the paler the brighter.
+
+    What is merely brighter in skin's own hue, as everything is in a grey picture, may be a wall, a collar, white hair.
+    """
     red, green, blue = np.moveaxis(away, -1, 0)
-    return (red > -0.08) & (green > red - 0.03) & (blue > green - 0.03) & (blue < PALEST)
+    paler = (green > red + 0.05) & (blue > green + 0.05) & (blue - red > 0.15 + np.maximum(red, 0))
+    return (red > -0.08) & (red < BRIGHTEST) & paler & (blue < PALEST)
 
 
 def _mixed_rim(

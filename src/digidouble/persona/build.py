@@ -87,7 +87,7 @@ def build_persona(capture: CaptureSet, name: str, settings: PersonaSettings | No
         keys=tuple(keys),
         identity=(identity / np.linalg.norm(identity)).astype(np.float32),
         iris_linear=_iris(looks, skin.mean(0)),
-        skin_linear=skin.mean(0).astype(np.float32),
+        skin_linear=np.maximum(skin.mean(0), 1e-4).astype(np.float32),
         sources=capture.sources,
         left_out=capture.rejected,
     )

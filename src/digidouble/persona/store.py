@@ -129,6 +129,10 @@ def load_persona(path: Path) -> Persona:
             path / "shape",
         )
         bounded(shape, LARGEST, path / "shape")
+        if shape["skin_linear"].min() <= 0:
+            raise DamagedAsset(
+                f"{path}: the skin's colour is {shape['skin_linear'].tolist()}; expected three numbers above 0"
+            )
         keys = tuple(_key(r, i, *n) for i, n in enumerate(numbers))
         radiance = _field(r, facts.get("radiance"))
         stated = json.dumps(facts["consent"], sort_keys=True)

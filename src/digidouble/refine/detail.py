@@ -16,6 +16,9 @@ from digidouble.schema.layers import Layer
 SHUTTER = 0.5  # 180 degrees: the open share of a frame
 JUDGED_PX = 224
 MOST_BLUR_PX = 3.0
+# Of the plate's sharpness: what the two bands do not see (the brows, rims and lashes of somebody else) still came out finer. At 1 the
+# double had 1.34 times the plate's fine detail, and 1.11 times its flicker (mean of the bench's 14 pairs); now 1.14 and 1.10.
+HELD_BACK = 0.93
 SHORTEST_SMEAR_PX, LONGEST_SMEAR_PX = 1.5, 60.0
 TILE = 512
 
@@ -46,6 +49,7 @@ def match_sharpness(layer: Layer, plate_sharpness: float) -> Layer:
         return layer
     window = _judged(inside)
     luma, inside = _display_luma(layer.rgb[window]), inside[window]
+    plate_sharpness *= HELD_BACK
     if sharpness(luma, inside) <= 1.05 * plate_sharpness:
         return layer
     # Bisect on the Gaussian that brings the ratio down; measured on luma only, applied to colour once.

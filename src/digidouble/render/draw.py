@@ -24,7 +24,7 @@ from digidouble.render.geometry import (
 from digidouble.render.gloss import plate_lobe
 from digidouble.render.light import LookSettings, point_gains, skin_at_points
 from digidouble.render.plan import CastPlan
-from digidouble.render.tone import PlateSkin, contrast_share, plate_skin, suited, with_creases_of
+from digidouble.render.tone import PlateSkin, contrast_share, plate_skin, suited, with_creases_of, without_blue
 from digidouble.schema.colour import LUMA
 from digidouble.schema.frame import Roi
 from digidouble.schema.layers import Layer
@@ -94,6 +94,9 @@ class PreparedCast:
         self.field = PreparedField(plan.persona, size, plate) if radiance and plan.persona.radiance else None
         self.keys = {} if self.field else {k: self._prepared(plan.persona, k, size, plate) for k in used}
         self.lobe = plate_lobe(plan.track, self._seen_skin)
+        skin = np.maximum(plan.persona.skin_linear, 1e-5)
+        seen = without_blue((plan.persona.iris_linear * skin)[None, None], skin, plate)[0, 0]
+        self.iris_gain = iris_gain(seen / skin, plan.track.iris_linear)
 
     def _seen_skin(self, row: int) -> Float32[np.ndarray, "g g 3"]:
         """The albedo a row is drawn with, on the coarse grid."""
@@ -262,7 +265,7 @@ def shaded(
     cast: PreparedCast, index: int, mesh: MeshInPlace, plate_linear: Float32[np.ndarray, "h w 3"]
 ) -> tuple[Float32[np.ndarray, "h w 3"], Float32[np.ndarray, "h w"]]:
     """(colour, coverage before the soft contour) of every pixel."""
-    plan, model = cast.plan, face_model()
+    model = face_model()
     a, b, mix = mesh.skin
     h, w = mesh.triangle.shape
     rgb, alpha = np.empty((h, w, 3), np.float32), np.empty((h, w), np.float32)
@@ -279,7 +282,7 @@ def shaded(
         mesh.worn,
         plate_linear,
         mesh.irises,
-        iris_gain(plan.persona.iris_linear, plan.track.iris_linear),
+        cast.iris_gain,
         mesh.skin_luma,
         mesh.normals,
         mesh.normals @ cast.lobe.half,

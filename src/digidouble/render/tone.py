@@ -26,7 +26,8 @@ FREE_LUMA = 1.6  # times the plate's own brightness variation is nobody's busine
 MOST_DETAIL = np.array(
     [0.1, 0.1, 0.1, 0.4], np.float32
 )  # natural log: folds any deeper are those of a hard light, and red with it
-MOST_RED = 0.2  # natural log of red over green, against the skin's
+MOST_RED, ORANGE = 0.2, 0.5  # natural log of red over green, and of green over blue, against the skin's
+SPOT = 0.06  # of the face's width: the widest mole
 PORES, FOLDS = 0.005, 0.035  # of the face's width: folds of a key lie between
 MOST_CREASE = 0.7  # natural log
 SCALE = 0.07  # of the face's width: what varies more slowly is light, and matched elsewhere
@@ -102,15 +103,34 @@ def _skin_mask(size: int) -> Float32[np.ndarray, "s s"]:
 
 
 def with_contrast(atlas: Float32[np.ndarray, "s s 3"], share: Float[np.ndarray, "4"]) -> Float32[np.ndarray, "s s 3"]:
-    """The atlas with its skin's detail scaled; features and slow changes stay as they are."""
+    """The atlas with its skin's detail scaled and deep folds made shallower; moles, features and slow changes stay as they are."""
     size = atlas.shape[0]
     mask = _skin_mask(size)
-    detail = _detail(_parts(atlas, _floor(atlas, mask)), mask, SCALE * size) * mask[..., None]
-    change = MOST_DETAIL * np.tanh(share.astype(np.float32) * detail / MOST_DETAIL) - detail
+    parts = _parts(atlas, _floor(atlas, mask))
+    detail = _detail(parts, mask, SCALE * size) * mask[..., None]
+    wanted = share.astype(np.float32) * detail
+    fold = _folds(parts[..., 3])[..., None]
+    change = wanted + fold * (MOST_DETAIL * np.tanh(wanted / MOST_DETAIL) - wanted) - detail
     out = atlas * np.exp(change[..., :3])
     # Chroma must not change brightness; brightness then changes all channels alike.
     same = (atlas @ LUMA) / np.maximum(out @ LUMA, 1e-6)
     return out * (same * np.exp(change[..., 3]))[..., None]
+
+
+def _folds(log_luma: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "s s"]:
+    """0..1, where skin is dark in a line rather than in a spot: closing along a line does not fill it, whereas any line fills a spot."""
+    size, side = log_luma.shape[0], 256
+    small = cv2.erode(cv2.resize(log_luma, (side, side), interpolation=cv2.INTER_AREA), np.ones((3, 3), np.uint8))
+    length = int(SPOT * side) | 1
+    lines = []
+    for angle in np.arange(0, 180, 22.5):
+        bar, c, turn = np.zeros((length, length), np.uint8), length // 2, np.radians(angle)
+        end = np.round(c * np.array([np.cos(turn), np.sin(turn)])).astype(int)
+        cv2.line(bar, tuple(int(v) for v in c - end), tuple(int(v) for v in c + end), 1)
+        lines.append(cv2.morphologyEx(small, cv2.MORPH_CLOSE, bar) - small)
+    across, along = np.max(lines, 0), np.min(lines, 0)
+    share = 1 - np.clip(2 * along / (across + 0.02), 0, 1)
+    return cv2.resize(share.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
 
 
 @lru_cache(maxsize=4)
@@ -123,14 +143,21 @@ def _lips(size: int) -> Float32[np.ndarray, "s s"]:
 
 
 def with_calm_reds(atlas: Float32[np.ndarray, "s s 3"], skin: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "s s 3"]:
-    """The atlas with nothing much redder than its skin (`skin`) but the lips, as bright as before.
+    """The atlas with no shadow much redder than its skin (`skin`) but on the lips, as bright as before: a limit on hue.
 
     In the warm light of one lamp the bottom of a fold has hardly any colour but red; in the plate's light it would be a cut.
+    Ginger hair and freckles are orange, with less blue than skin has, and stay.
     """
-    floor = np.float32(0.03 * float(skin @ LUMA))
-    own = np.log((np.maximum(atlas[..., 0], 0) + floor) / (np.maximum(atlas[..., 1], 0) + floor))
-    red = np.maximum(own - float(np.log((skin[0] + floor) / (skin[1] + floor))), 0)
-    less = (MOST_RED * np.tanh(red / MOST_RED) - red) * (1 - _lips(atlas.shape[0]))
+    floor = np.float32(0.03 * float(skin @ LUMA) + 1e-5)
+    red, blue = (
+        np.log((np.maximum(atlas[..., c], 0) + floor) / (np.maximum(atlas[..., 1], 0) + floor))
+        - np.float32(np.log((skin[c] + floor) / (skin[1] + floor)))
+        for c in (0, 2)
+    )
+    dark = np.clip(2 * (1 - (atlas @ LUMA) / (skin @ LUMA + floor)), 0, 1)
+    orange = np.clip(-blue / ORANGE, 0, 1)
+    red = np.maximum(red, 0)
+    less = (MOST_RED * np.tanh(red / MOST_RED) - red) * dark * (1 - orange) * (1 - _lips(atlas.shape[0]))
     out = atlas.copy()
     out[..., 0] = np.maximum((out[..., 0] + floor) * np.exp(less) - floor, 0)
     return out * ((atlas @ LUMA + floor) / (out @ LUMA + floor))[..., None]
@@ -139,7 +166,7 @@ def with_calm_reds(atlas: Float32[np.ndarray, "s s 3"], skin: Float[np.ndarray, 
 def without_blue(
     atlas: Float32[np.ndarray, "s s 3"], skin: Float[np.ndarray, "3"], plate: PlateSkin | None
 ) -> Float32[np.ndarray, "s s 3"]:
-    """The atlas with nothing in it that turns blue when its skin (`skin`) takes the plate's colour.
+    """The atlas with nothing in it that turns blue when its skin (`skin`) takes the plate's colour: a limit on hue, as for shadows.
 
     One gain per channel turns the orange skin of a warm room into a pale one, and black brows into blue ones, lips into violet
     ones: phones and grades leave shadows neutral whatever the lamp. What is neither bluer than grey nor than the plate's skin
@@ -148,7 +175,7 @@ def without_blue(
     if plate is None:
         return atlas
     gain = np.maximum(plate.linear, 1e-5) / np.maximum(skin, 1e-5)
-    floor = np.float32(1e-3 * float(np.mean(skin)))
+    floor = np.float32(1e-3 * float(np.mean(skin)) + 1e-6)
     x = np.maximum(atlas, 0) + floor
     out = x * gain.astype(np.float32)
     before = out @ LUMA
