@@ -15,7 +15,7 @@ demo: $(STAMP)
 	$(BIN)/digidouble demo -o demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=85
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=85
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz/fuzz.py 10000
