@@ -390,10 +390,29 @@ def test_layer_names():
     assert layer_names([(1, "Ada"), (2, "Ada")]) == {1: "ada_t1", 2: "ada_t2"}
     assert layer_names([(1, "艾达"), (2, "N"), (3, "depth"), (4, "7")]) == {
         1: "double_t1",
-        2: "n",
+        2: "n_t2",
         3: "depth_t3",
         4: "7_t4",
     }
+
+
+def test_no_name_is_anothers_file():
+    """Names that end as the writers' own files do, or are those files' names."""
+    names = layer_names(
+        [(1, "A"), (2, "A worn"), (3, "A matte"), (4, "comp"), (5, "UV"), (6, "A matte worn"), (7, "n")]
+    )
+    assert names[1] == "a" and names[2] == "a_worn_t2" and names[3] == "a_matte_t3" and names[6] == "a_matte_worn_t6"
+    files = [f"{name}{part}" for name in names.values() for part in ("", "_matte", "_worn")]
+    files += ["comp", "albedo", "n", "uv", "conf"]  # there are disks on which N and n are one file
+    assert len(set(files)) == len(files)
+
+
+def test_png16_of_a_double_whose_name_holds_a_suffix(talk, perf, persona_b, tmp_path):
+    settings = RenderSettings(workers=1, frame_range=FrameRange(9, 10), passes=tmp_path / "p", passes_format="png16")
+    named = replace(persona_b, name="A matte b")
+    render_shot(talk.footage(), perf, {"main": named}, tmp_path / "o.mkv", settings, UNMARKED)
+    names = {p.name for p in (tmp_path / "p").glob("o.a_*.png")}
+    assert names == {f"o.a_matte_b{part}.0009.png" for part in ("", "_matte", "_worn")}
 
 
 def test_png16(talk, perf, persona_b, tmp_path):
