@@ -58,7 +58,7 @@ def test_every_warning_of_deliveries_and_plates_has_chinese():
 @pytest.fixture(scope="module")
 def page() -> str:
     stages = dict.fromkeys(
-        ["decode", "place", "convert", "draw", "refine", "mark", "composite", "encode", "gate", "passes"], 0.1
+        ["decode", "place", "convert", "draw", "refine", "mark", "composite", "encode", "gate", "passes", "hair"], 0.1
     )
     label = AigcLabel("studio", "ab12")
     names = ("jaw drop", "lips part", "lip corner pull (left)", "inner brow raise (left)", "lid close (left)", "gaze yaw (degrees)",
