@@ -1,4 +1,4 @@
-"""The report's own words and sentences in Chinese. What comes from files and people (names, texts, reasons) stays as it is."""
+"""The report's own words and sentences in Chinese. What comes from files and people (names, texts, reasons) stays as it is (`Theirs`)."""
 
 from __future__ import annotations
 
@@ -81,8 +81,14 @@ SENTENCES = {
 _COMPILED = tuple((re.compile(pattern), words) for pattern, words in SENTENCES.items())
 
 
+class Theirs(str):
+    """Text of a report that is people's own (what is spoken, names, files): never translated, even where it equals one of our words."""
+
+
 def chinese(text: str) -> str:
     """The Chinese of one of the report's own words or sentences; anything else unchanged."""
+    if isinstance(text, Theirs):
+        return text
     if text in CHINESE:
         return CHINESE[text]
     found = next(((m, words) for p, words in _COMPILED if (m := p.fullmatch(text))), None)
