@@ -9,6 +9,7 @@ right by construction, the change of a face from its own rest being none; `recog
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -70,6 +71,11 @@ def _picture(path: Path) -> UInt8[np.ndarray, "h w 3"]:
     return np.ascontiguousarray(cv2.resize(found, None, fx=small, fy=small, interpolation=cv2.INTER_AREA)[..., ::-1])
 
 
+def excerpt_name(clip_id: str, frames: list[int]) -> str:
+    """An excerpt's file: one name for one choice of frames, whatever chose them."""
+    return f"{clip_id}-emotion-{hashlib.sha256(repr(frames).encode()).hexdigest()[:12]}.mkv"
+
+
 def _watched(shop: Workshop, clip: str, spans: Spans) -> Lengths:
     landmarker = shop.observer.landmarker
     if clip.startswith(PHOTO):
@@ -80,7 +86,12 @@ def _watched(shop: Workshop, clip: str, spans: Spans) -> Lengths:
         return lengths(landmarker.landmarks(picture, boxes[0])[None])
     count = shop.frame_count(clip)
     frames = evenly([i for i in range(count) if any(a <= i <= b for a, b in spans)], MOST_FRAMES)
-    name = f"{shop.clip_id(clip)}-emotion-{'-'.join(str(a) for a, _ in spans)}.mkv"
+    if not frames:
+        wanted_text = ", ".join(f"{a} to {b}" for a, b in spans)
+        raise SettingsError(
+            f"{shop.clips[clip].path}: has {count} frames, and the judge learns from {wanted_text} of it: is it the clip of the manifest, whole?"
+        )
+    name = excerpt_name(shop.clip_id(clip), frames)
     watched = shop.watched(excerpt(shop.clips[clip].path, frames, shop.folder / "excerpts" / name))
     return lengths(watched.landmarks[watched.detected])
 
