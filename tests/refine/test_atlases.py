@@ -164,7 +164,17 @@ def test_a_persona_on_disk_says_what_was_added(persona_b, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "facts", [[], "2", {"factor": 2.0}, {"factor": 1e9, "network": ""}, {"factor": "much", "network": ""}]
+    "facts",
+    [
+        [],
+        "2",
+        {"factor": 2.0},
+        {"factor": 1e9, "network": ""},
+        {"factor": "much", "network": ""},
+        {"factor": 2.0, "network": "<script>"},
+        {"factor": 2.0, "network": "ab" * 31},
+        {"factor": 2.0, "network": None},
+    ],
 )
 def test_damaged_facts_about_detail_are_refused(persona_b, tmp_path: Path, facts):
     out = save_persona(dataclasses.replace(persona_b, detail=AddedDetail(2.0, "")), tmp_path / "p.persona")
