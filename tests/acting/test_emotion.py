@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -63,3 +65,16 @@ def test_fear_and_surprise_open_the_eyes_anger_lowers_the_brows_contempt_has_one
     assert lid_gaps(shape("fear")).mean() > 1.05 * rest
     assert lift("anger", BROWS_INNER) < -0.2
     assert lift("contempt", [291]) > lift("contempt", [61]) + 0.3  # 291 is the subject's left
+
+
+def test_recipes_name_the_units_that_they_use():
+    """No more and no fewer: what moves, by the names of the muscle actions, is what is written for people."""
+    names = face_model().action_names
+    for emotion in EMOTIONS:
+        moved = [names[k].split("/")[int(c < 0)] for k, c in enumerate(face_of(emotion)) if c]
+        used = {int(m[1]) for n in moved if (m := re.search(r"_A[UD](\d+)", n))}
+        said = recipe(emotion)
+        theirs, ours = ({int(n) for n in re.findall(r"\d+", text)} for text in (said.units, said.ours))
+        replaced = {14} if emotion == "contempt" else set()
+        assert theirs | ours == used | replaced and not theirs & ours, emotion
+        assert all(said.actions.values()), emotion

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from digidouble.acting import EMOTIONS
 from digidouble.bench.emotion_judge import CALM, FEATURES, MIDDLE, SIDED, changes, lengths, shown, train, unseen
 from digidouble.bench.emotion_material import RESTS, TAKES, wanted
-from digidouble.bench.material import find_clips
-from digidouble.bench.protocols.emotion import faces, missing
+from digidouble.bench.material import Clip, find_clips
+from digidouble.bench.protocols import emotion as protocol
+from digidouble.bench.protocols.emotion import excerpt_name, faces, missing
 from digidouble.bench.workshop import Workshop
+from digidouble.errors import SettingsError
 from digidouble.schema.mesh import face_model
 
 WIDTH = 2 * len(SIDED) + len(MIDDLE)
@@ -135,6 +139,27 @@ def test_what_the_judge_wants_is_named(tmp_path):
     lacking = missing(Workshop(tmp_path / "bench", find_clips([tmp_path])))
     assert "emotion_sad" not in lacking and "photo:stock-emotions-a-5" not in lacking
     assert {"rage_fast", "photo:stock-emotions-a-3"} <= set(lacking)
+
+
+def test_an_excerpt_is_named_by_all_of_its_frames():
+    """Spans that begin alike and end otherwise, or lie in a shorter clip, are other excerpts."""
+    names = [excerpt_name("clip-ab", list(range(24, end))) for end in (40, 41, 66)]
+    assert len(set(names)) == 3 and names[0] == excerpt_name("clip-ab", list(range(24, 40)))
+
+
+def test_a_clip_that_ends_before_its_take_is_named(tmp_path, monkeypatch):
+    shop = Workshop(tmp_path, {"a": Clip(tmp_path / "a.mp4")})
+    monkeypatch.setattr(Workshop, "observer", SimpleNamespace(landmarker=None))
+    monkeypatch.setattr(Workshop, "frame_count", lambda self, name: 20)
+    with pytest.raises(SettingsError, match=r"a\.mp4: has 20 frames.*24 to 66"):
+        protocol._watched(shop, "a", ((24, 66),))
+
+
+def test_the_number_to_reach_is_that_of_the_nine():
+    """Neutral is right by construction, so it may not help."""
+    assert protocol.EMOTION.shown[0] == "emotional" and set(protocol.EMOTION.targets) == {"emotional"}
+    numbers = protocol._shares([(e, [CALM, "joy"]) for e in EMOTIONS])
+    assert numbers["emotional"] == 0 and numbers["recognised"] == pytest.approx(0.1)
 
 
 def test_the_ablation_leaves_out_cheeks_and_lids_only():

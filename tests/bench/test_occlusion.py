@@ -13,6 +13,7 @@ from digidouble.bench.material import Clip, Pair
 from digidouble.bench.protocol import Scope
 from digidouble.bench.protocols import occlusion
 from digidouble.bench.workshop import Workshop
+from digidouble.perception.hair import CELLS, HairLook
 from digidouble.perception.matte import hull, px_from_crop
 from digidouble.performance import analyse, load_performance
 from digidouble.schema.frame import Roi
@@ -184,6 +185,19 @@ def test_a_whole_item(item):
     assert {"iou_hand", "over_glasses", "taken"} <= set(ours) and found.pictures and ours["taken"] < 0.1
     blind = {r.row: r.numbers for r in item(False).records}
     assert blind["digidouble"]["iou"] == pytest.approx(bare["iou"], abs=0.05) and blind["digidouble"]["over"] > 0.6
+
+
+def test_what_is_taken_for_hair_is_counted(item, monkeypatch):
+    """Told that every colour is hair, the bench says that a mask is taken for it, which reaches past the face."""
+    wide = GREEN.copy()
+    wide[60:180, 10:246, 3] = 255
+    monkeypatch.setattr(occlusion, "layers_of", lambda *_: {"mask": wide, "glasses": GREEN})
+    bald = {r.row: r.numbers for r in item(True).records}["digidouble"]
+    every = HairLook(np.full(CELLS, 255, np.uint8), np.full(3, 0.3, np.float32))
+    monkeypatch.setattr(occlusion, "hair_looks", lambda casts, _: {c.plan.track.track_id: every for c in casts})
+    ours = {r.row: r.numbers for r in item(True).records}["digidouble"]
+    assert bald["taken"] == 0 and ours["taken"] > 0.9
+    assert ours["iou"] == pytest.approx(bald["iou"]) and ours["over"] == pytest.approx(bald["over"])
 
 
 def test_a_bare_sample_has_the_hull_for_a_matte(talk_perf):

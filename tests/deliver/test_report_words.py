@@ -14,8 +14,8 @@ import pytest
 import digidouble
 from digidouble.app.quality_report import quality_report
 from digidouble.deliver.labels import AigcLabel, Labels
-from digidouble.deliver.report import render_report
-from digidouble.deliver.report_words import chinese
+from digidouble.deliver.report import Report, Sheet, render_report
+from digidouble.deliver.report_words import Theirs, chinese
 from digidouble.farm.settings import Sample
 
 SOURCE = Path(digidouble.__file__).parent
@@ -58,7 +58,7 @@ def test_every_warning_of_deliveries_and_plates_has_chinese():
 @pytest.fixture(scope="module")
 def page() -> str:
     stages = dict.fromkeys(
-        ["decode", "place", "convert", "draw", "refine", "mark", "composite", "encode", "gate", "passes"], 0.1
+        ["decode", "place", "convert", "draw", "refine", "mark", "composite", "encode", "gate", "passes", "hair"], 0.1
     )
     label = AigcLabel("studio", "ab12")
     names = ("jaw drop", "lips part", "lip corner pull (left)", "inner brow raise (left)", "lid close (left)", "gaze yaw (degrees)",
@@ -104,6 +104,21 @@ def test_a_whole_report_is_in_both(page):
 def test_the_gates_cost_is_in_it(page):
     at = page.index('<span lang="en">gate</span>')
     assert "2.08" in page[at : at + 300]  # 0.1 s over 48 frames, in milliseconds
+
+
+def test_what_people_say_stays_even_where_it_is_one_of_our_words():
+    """A spoken "final", a person called Text, a sentence of ours in somebody's mouth."""
+    sentence = "made in 3.20 s"
+    assert chinese("final") != "final" and chinese(sentence) != sentence
+    picture = np.zeros((4, 4, 3), np.uint8)
+    facts = {"Text": Theirs("final"), "Quality": "final", "Campaign": Theirs(sentence)}
+    made = render_report(
+        Report("t", facts, sheets=(Sheet(Theirs("Gaze"), picture),), consent={Theirs("Text"): "granted by A for film until None; 7"})
+    )  # fmt: skip
+    assert '<td><span lang="en">final</span><span lang="zh">终版</span></td>' in made  # the quality
+    assert f"<td>{sentence}</td>" in made and "<figcaption>Gaze</figcaption>" in made
+    assert '<span lang="zh">文本</span></th><td>final</td>' in made
+    assert '<th scope="row">Text</th><td><span lang="en">granted' in made
 
 
 def test_names_stay():

@@ -11,14 +11,15 @@ import numpy as np
 import OpenEXR
 import pytest
 from scenes import person, persona_of
+from synthetic import frame_from_linear
 
 from digidouble.deliver import cryptomatte
 from digidouble.deliver.labels import read_labels
 from digidouble.deliver.passes import layer_names
 from digidouble.deliver.settings import DeliverySettings
-from digidouble.errors import DigidoubleError
+from digidouble.errors import ContentRefused, DigidoubleError, OutputError
 from digidouble.farm import RenderSettings, render_shot
-from digidouble.footage import open_footage
+from digidouble.footage import MemoryFootage, open_footage
 from digidouble.perception.hair import CELLS, HairLook
 from digidouble.performance import load_performance
 from digidouble.pipeline import hair_looks, prepare, render_frame, render_passes
@@ -137,24 +138,98 @@ def test_hair_is_a_part_of_what_is_held_out_and_changes_nothing_else(
     assert hair[occl > 0.5].sum() / occl[occl > 0.5].sum() == pytest.approx(share, abs=0.08)
     (double,) = json.loads((tmp_path / "p" / "o.0009.json").read_text())["doubles"]
     assert double["hair_known"] is (look is not None)
-    with open_footage(tmp_path / "o.mkv") as movie:
+    render_shot(
+        talk.footage(), covered, {"main": persona_b}, tmp_path / "n.mkv", replace(settings, passes=None), UNMARKED
+    )
+    with open_footage(tmp_path / "o.mkv") as movie, open_footage(tmp_path / "n.mkv") as without:
+        a, b = movie.frame(0).planes, without.frame(0).planes
+        assert all((one == other).all() for one, other in zip(a, b, strict=True))
         plain, _ = render_frame(prepare(covered, {"main": persona_b}), talk.frames[9], mark=None)
-        marked = movie.frame(0)
         outside = np.s_[:, : int(track.sample(9).points_px[:, 0].min()) - 8]
-        assert all((a[outside] == b[outside]).all() for a, b in zip(plain.planes[:1], marked.planes[:1], strict=True))
+        assert (plain.planes[0][outside] == a[0][outside]).all()
 
 
-def test_hair_is_learnt_from_the_plate_the_person_and_the_track(talk, perf, persona_b):
+HAIR_LINEAR = (0.055, 0.03, 0.018)
+HEAD = cv2.ellipse(np.zeros(SIZE[::-1], np.float32), (100, 80), (78, 88), 0, 0, 360, 1.0, -1)
+
+
+class _KnowsTheHead:
+    """In place of the person segmenter: the ellipse that is painted, in every frame."""
+
+    def matte_256(self, rgb8):
+        return HEAD
+
+
+def with_hair(talk) -> MemoryFootage:
+    """The shot with hair around the face, and over its right half."""
+    frames = []
+    for frame, visible in zip(talk.frames, talk.visible, strict=True):
+        linear = linear_from_frame(frame, WHOLE).astype(np.float64)
+        share = HEAD * (1 - visible[0])
+        share[:, SIZE[0] // 2 :] = np.maximum(share, HEAD)[:, SIZE[0] // 2 :]
+        grain = np.random.default_rng(frame.index).normal(1, 0.05, share.shape)[..., None]
+        frames.append(frame_from_linear(linear + share[..., None] * (HAIR_LINEAR * grain - linear), frame.index))
+    return MemoryFootage(frames, talk.footage().shot.rate)
+
+
+def test_hair_is_learnt_from_the_plate_the_person_and_the_track(talk, perf, persona_b, tmp_path, monkeypatch):
     """A few frames of the whole track, whatever is delivered; nobody is looked for where nobody is cast."""
-    casts = prepare(perf, {"main": persona_b})
-    first, again = hair_looks(casts, talk.footage()), hair_looks(casts, talk.footage())
-    assert set(first) == set(again) <= {1}
-    assert all(first[t].sha256 == again[t].sha256 for t in first)
-    assert hair_looks([], talk.footage()) == {}
-    frame, layers, passes = render_passes(casts, talk.frames[9], hair=first)
-    plain, _ = render_frame(casts, talk.frames[9])
+    monkeypatch.setattr("digidouble.pipeline.PersonSegmenter", _KnowsTheHead)
+    covered = replace(perf, tracks=(replace(perf.tracks[0], store=_Covered(perf.tracks[0])),))
+    casts = prepare(covered, {"main": persona_b})
+    plate = with_hair(talk)
+    first, again = hair_looks(casts, plate), hair_looks(casts, plate)
+    assert set(first) == set(again) == {1} and first[1].sha256 == again[1].sha256
+    assert hair_looks([], plate) == {}
+    frame, layers, passes = render_passes(casts, plate.frame(9), hair=first)
+    plain, _ = render_frame(casts, plate.frame(9))
     assert all((a == b).all() for a, b in zip(plain.planes, frame.planes, strict=True))
     assert passes.faces[0].hair.shape == layers[0].alpha.shape
+    settings = RenderSettings(workers=1, frame_range=FrameRange(9, 10), passes=tmp_path / "p")
+    render_shot(plate, covered, {"main": persona_b}, tmp_path / "o.mkv", settings, UNMARKED)
+    c = channels(tmp_path / "p" / "o.0009.exr")
+    occl, hair = (c[n].astype(np.float32) for n in ("b_matte.occl", "b_matte.hair"))
+    assert (occl > 0.5).sum() > 1000 and hair[occl > 0.5].sum() / occl[occl > 0.5].sum() > 0.85
+    (double,) = json.loads((tmp_path / "p" / "o.0009.json").read_text())["doubles"]
+    assert double["hair_known"] is True
+
+
+def test_hair_is_looked_for_when_all_else_is_settled(talk, perf, persona_b, tmp_path, monkeypatch):
+    """Not before the folder of the passes is known to do and the plate has passed the gate; its time is booked."""
+    asked = []
+    monkeypatch.setattr("digidouble.farm.local.hair_looks", lambda casts, plate: asked.append(plate) or {})
+    settings = RenderSettings(workers=1, frame_range=FrameRange(9, 10), passes=tmp_path / "file")
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="is a file"):
+        render_shot(talk.footage(), perf, {"main": persona_b}, tmp_path / "o.mkv", settings, UNMARKED)
+
+    def refuse(*_):
+        raise ContentRefused("adult content")
+
+    with monkeypatch.context() as gated:
+        gated.setattr("digidouble.farm.local.look_at_plate", refuse)
+        with pytest.raises(ContentRefused):
+            render_shot(
+                talk.footage(), perf, {"main": persona_b}, tmp_path / "o.mkv", replace(settings, passes=tmp_path / "p"), UNMARKED
+            )  # fmt: skip
+    assert not asked
+    plain = render_shot(
+        talk.footage(), perf, {"main": persona_b}, tmp_path / "n.mkv", replace(settings, passes=None), UNMARKED
+    )
+    assert not asked and "hair" not in plain.stages
+    result = render_shot(
+        talk.footage(), perf, {"main": persona_b}, tmp_path / "o.mkv", replace(settings, passes=tmp_path / "p"), UNMARKED
+    )  # fmt: skip
+    assert len(asked) == 1 and "hair" in result.stages
+
+
+def test_nobody_has_hair_where_the_segmenter_sees_nobody(talk, perf, persona_b, monkeypatch):
+    class SeesNobody:
+        def matte_256(self, rgb8):
+            return 0 * HEAD
+
+    monkeypatch.setattr("digidouble.pipeline.PersonSegmenter", SeesNobody)
+    assert hair_looks(prepare(perf, {"main": persona_b}), with_hair(talk)) == {}
 
 
 def test_albedo_shading_specular_and_refine_make_the_patch(made):
@@ -390,10 +465,29 @@ def test_layer_names():
     assert layer_names([(1, "Ada"), (2, "Ada")]) == {1: "ada_t1", 2: "ada_t2"}
     assert layer_names([(1, "艾达"), (2, "N"), (3, "depth"), (4, "7")]) == {
         1: "double_t1",
-        2: "n",
+        2: "n_t2",
         3: "depth_t3",
         4: "7_t4",
     }
+
+
+def test_no_name_is_anothers_file():
+    """Names that end as the writers' own files do, or are those files' names."""
+    names = layer_names(
+        [(1, "A"), (2, "A worn"), (3, "A matte"), (4, "comp"), (5, "UV"), (6, "A matte worn"), (7, "n")]
+    )
+    assert names[1] == "a" and names[2] == "a_worn_t2" and names[3] == "a_matte_t3" and names[6] == "a_matte_worn_t6"
+    files = [f"{name}{part}" for name in names.values() for part in ("", "_matte", "_worn")]
+    files += ["comp", "albedo", "n", "uv", "conf"]  # there are disks on which N and n are one file
+    assert len(set(files)) == len(files)
+
+
+def test_png16_of_a_double_whose_name_holds_a_suffix(talk, perf, persona_b, tmp_path):
+    settings = RenderSettings(workers=1, frame_range=FrameRange(9, 10), passes=tmp_path / "p", passes_format="png16")
+    named = replace(persona_b, name="A matte b")
+    render_shot(talk.footage(), perf, {"main": named}, tmp_path / "o.mkv", settings, UNMARKED)
+    names = {p.name for p in (tmp_path / "p").glob("o.a_*.png")}
+    assert names == {f"o.a_matte_b{part}.0009.png" for part in ("", "_matte", "_worn")}
 
 
 def test_png16(talk, perf, persona_b, tmp_path):

@@ -52,7 +52,11 @@ def test_atlases_take_twice_the_resolution_of_the_sharpest_source(persona_b):
     side = fine.keys[0].albedo.shape[0]
     assert side == 32 * round(2 * TEXELS_PER_PX * 110 / 32) == 320
     assert {k.albedo.shape[0] for k in fine.keys} == {k.confidence.shape[0] for k in fine.keys} == {320}
-    assert fine.detail == AddedDetail(2.0, "") and [k.face_px for k in fine.keys] == [110.0, 110.0, 60.0]
+    assert fine.detail == AddedDetail(round(320 / (1.45 * 110), 3), "") and [k.face_px for k in fine.keys] == [
+        110.0,
+        110.0,
+        60.0,
+    ]
     # The soft key lacks more than the sharp ones, and is told so: 320 texels over what 60 px fill.
     factors = [f for f, _, _ in network.told]
     assert factors[0] == pytest.approx(2.0, abs=0.01) and factors[-1] == pytest.approx(320 / (1.45 * 60), rel=1e-3)
@@ -99,11 +103,20 @@ def test_low_frequencies_stay(persona_b):
     assert np.abs(srgb_encode(skin) - srgb_encode(plain)).max() * 255 < 0.5
 
 
-def test_only_some_keys(persona_b):
-    network = Checkers()
-    fine = detailed(with_faces(persona_b, 110.0, 110.0), SkinDetail(runner=network), only={1})
-    spread = [float(np.ptp(k.albedo[150:170, 150:170, 0].astype(np.float32))) for k in fine.keys]
-    assert spread[0] < 1e-3 < spread[1]
+def test_an_atlas_that_was_asked_to_be_larger_or_smaller_than_its_source_is_taken_for_what_it_is(persona_b):
+    """110 px fill 160 texels: an atlas of 512 is 3.2 times that already, one of 64 holds no more than 64."""
+    for side, texels, held in ((512, 512, 110 * TEXELS_PER_PX), (64, 128, 64)):
+        network = Checkers()
+        k = with_faces(persona_b, 110.0).keys[0]
+        size = (side, side)
+        key = dataclasses.replace(
+            k, albedo=cv2.resize(k.albedo.astype(np.float32), size).astype(np.float16),
+            confidence=cv2.resize(k.confidence, size),
+        )  # fmt: skip
+        fine = detailed(dataclasses.replace(persona_b, keys=(key,)), SkinDetail(runner=network))
+        assert fine.keys[0].albedo.shape[0] == texels
+        assert fine.detail == AddedDetail(round(texels / held, 3), "")
+        assert {round(f, 2) for f, _, _ in network.told} == {round(texels / held, 2)}
 
 
 def test_it_pays_for_small_faces_once(persona_b):
@@ -151,7 +164,17 @@ def test_a_persona_on_disk_says_what_was_added(persona_b, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "facts", [[], "2", {"factor": 2.0}, {"factor": 1e9, "network": ""}, {"factor": "much", "network": ""}]
+    "facts",
+    [
+        [],
+        "2",
+        {"factor": 2.0},
+        {"factor": 1e9, "network": ""},
+        {"factor": "much", "network": ""},
+        {"factor": 2.0, "network": "<script>"},
+        {"factor": 2.0, "network": "ab" * 31},
+        {"factor": 2.0, "network": None},
+    ],
 )
 def test_damaged_facts_about_detail_are_refused(persona_b, tmp_path: Path, facts):
     out = save_persona(dataclasses.replace(persona_b, detail=AddedDetail(2.0, "")), tmp_path / "p.persona")

@@ -13,7 +13,7 @@ from digidouble.schema.mesh import face_model
 from digidouble.schema.speech import Phone
 from digidouble.schema.time import FrameRate
 from digidouble.speech import MouthStyle, SpeechSettings, mouth_curves, read_audio, read_text, write_wav
-from digidouble.speech.align import align, costs_of
+from digidouble.speech.align import align, costs_of, with_closures
 from digidouble.speech.kernels import walk
 from digidouble.speech.sound import resampled
 
@@ -175,3 +175,8 @@ def test_the_made_voices_lips_shut_before_their_burst_too():
     held = [p.end_s - p.start_s for k, p in enumerate(speech.phones) if p.symbol == "p" and k]
     assert len(held) >= 5 and np.median(held) > 0.055
     assert all(a.end_s == pytest.approx(b.start_s) for a, b in pairwise(speech.phones))
+
+
+def test_without_a_level_closures_stay_where_they_are():
+    spoken = [Phone("a", 0.0, 0.1), Phone("p", 0.1, 0.2)]
+    assert with_closures(spoken, np.zeros(0)) == spoken

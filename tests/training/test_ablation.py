@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -63,6 +63,19 @@ def test_the_answer_is_applied_in_texels_of_any_atlas(run):
     answer = FusionAnswer(np.zeros((128, 128, 3), np.float32), flow, np.zeros((128, 128, 3), np.float32))
     out = run.applied(atlas, key, answer)
     assert np.allclose(out[20:200, 20:200], atlas[20:200, 24:204], atol=2e-3)
+
+
+def test_a_persona_is_made_of_this_runs_pictures_only(run, talk, tmp_path, monkeypatch):
+    """Pictures that another run left in the folder are gone."""
+    shop = SimpleNamespace(folder=tmp_path, capture_movie=lambda name: name)
+    monkeypatch.setattr(run, "open_footage", lambda movie: talk.footage())
+    monkeypatch.setattr(run, "capture", lambda folders, consent: sorted(p.name for p in folders[0].iterdir()))
+    monkeypatch.setattr(run, "build_persona", lambda found, name: found)
+    left = tmp_path / "sources" / "a-0.4" / "9999.png"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"of another run")
+    found = run.persona_at(shop, "a", 0.4)
+    assert len(found) == run.LOOKS and "9999.png" not in found
 
 
 def test_the_table_holds_means_over_pairs(run):

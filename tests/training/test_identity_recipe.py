@@ -143,8 +143,6 @@ def test_the_student_keeps_the_teachers_contract(tmp_path: Path) -> None:
 
 def test_the_student_can_learn(tmp_path: Path) -> None:
     """Overfit: eight faces, clean, by heart."""
-    import dataclasses
-
     model, train = with_torch("model", "train")
     import torch
 
@@ -160,7 +158,6 @@ def test_the_student_can_learn(tmp_path: Path) -> None:
         loss.backward()
         optimiser.step()
     assert float(loss.detach()) < 0.15
-    assert dataclasses.is_dataclass(train.Settings)
 
 
 def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
@@ -176,3 +173,19 @@ def test_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
     train.train(dataclasses.replace(first, steps=3), learn, held, made, tmp_path)
     more = (tmp_path / "curve.csv").read_text().splitlines()
     assert more[: len(rows)] == rows and len(more) == len(rows) + 1 and more[-1].startswith("3,")
+    state = (tmp_path / "state.pt").read_bytes()
+    train.train(dataclasses.replace(first, steps=3), learn, held, made, tmp_path)  # finished: nothing is left to do
+    assert (tmp_path / "state.pt").read_bytes() == state and (tmp_path / "curve.csv").read_text().splitlines() == more
+
+
+def test_invented_people_are_kept_for_just_these_faces_seed_and_number(tmp_path: Path) -> None:
+    import dataclasses
+
+    (train,) = with_torch("train")
+    learn = train.Pack.read(pack_file(tmp_path / "a.npz", people=5), "train")
+    other = train.Pack.read(pack_file(tmp_path / "b.npz", people=6), "train")
+    s = train.CONFIGS["smoke"]
+    kept = train.pool_path(learn, s, tmp_path)
+    assert kept == train.pool_path(learn, dataclasses.replace(s, minutes=9.0), tmp_path)
+    more = [(learn, dataclasses.replace(s, seed=2)), (learn, dataclasses.replace(s, invented=17)), (other, s)]
+    assert len({kept, *(train.pool_path(pack, t, tmp_path) for pack, t in more)}) == 4

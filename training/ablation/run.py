@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,7 +133,8 @@ ROWS = (
 def persona_at(shop: Workshop, name: str, scale: float) -> Persona:
     """A persona from LOOKS of a clip's capture frames, scaled."""
     folder = shop.folder / "sources" / f"{name}-{scale:g}"
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # pictures of another run would be looks of this persona
+    folder.mkdir(parents=True)
     movie = shop.capture_movie(name)
     with open_footage(movie) as footage:
         for k in evenly(list(range(footage.shot.frame_count)), LOOKS):
@@ -160,8 +162,10 @@ def measured(
     motions = []
     for width in (observe.CROP_FACE_PX, FULL_PX):
         kept, observe.CROP_FACE_PX = observe.CROP_FACE_PX, width
-        motions.append(PlateMotion(iter(plain), watched))
-        observe.CROP_FACE_PX = kept
+        try:
+            motions.append(PlateMotion(iter(plain), watched))
+        finally:
+            observe.CROP_FACE_PX = kept
     people = {"own": persona_at(shop, persona, scale), "real": persona_at(shop, persona, 1.0)}
     people["fine"] = detailed(people["own"], SkinDetail(threads=1))
     likeness, plates = shop.likeness(persona).first, shop.likeness(plate).first

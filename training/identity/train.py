@@ -3,7 +3,7 @@
     python training/identity/train.py --config cpu --faces .work/identity_data/faces.npz --out OUT
     python training/identity/train.py --config gpu --faces .work/identity_data/faces.npz --out OUT
 
-First SFace's answers to invented people (`faces.py`) are computed once (OUT/pool.npz); then the student learns them and those of the pack: cosine
+First SFace's answers to invented people (`faces.py`) are computed once (OUT/pool-KEY.npz); then the student learns them and those of the pack: cosine
 to the teacher's vector of the clean face, and the likenesses within a batch. Run again, it goes on where it stopped (OUT/state.pt); `--minutes` counts
 all runs together. Writes OUT/identity.onnx (opset 17, float32), OUT/identity.pt, OUT/curve.csv. `evaluate.py` judges.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import copy
 import csv
+import hashlib
 import math
 import time
 from dataclasses import dataclass, field, replace
@@ -115,7 +116,8 @@ def train(s: Settings, learn: Pack, held: Pack, made: tuple[np.ndarray, np.ndarr
     before = at.seconds
     rng = np.random.default_rng(s.seed + at.step)
     crowd = prepared(learn.crops[np.unique(learn.person, return_index=True)[1]], None)
-    packs, done = (learn.crops, learn.teacher, *made), 0.0
+    packs = (learn.crops, learn.teacher, *made)
+    done = max(at.seconds / (60 * s.minutes), at.step / s.steps)  # a finished run that is started again is finished
     while done < 1:
         done = max(at.seconds / (60 * s.minutes), (at.step + 1) / s.steps)
         for group in optimiser.param_groups:
@@ -167,9 +169,17 @@ def export(model: IdentityNet, path: Path) -> None:
     )  # fmt: skip
 
 
+def pool_path(learn: Pack, s: Settings, out: Path) -> Path:
+    """A file for all that the pool depends on: the pack's faces and people, the seed and how many are invented."""
+    key = hashlib.sha256(f"{s.seed} {s.invented} {learn.crops.shape} {learn.crops.dtype}".encode())
+    key.update(np.ascontiguousarray(learn.crops).tobytes())
+    key.update(np.ascontiguousarray(learn.person).tobytes())
+    return out / f"pool-{key.hexdigest()[:12]}.npz"
+
+
 def invented_people(learn: Pack, s: Settings, out: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The pool, from OUT/pool.npz when a run before made it."""
-    path = out / "pool.npz"
+    """The pool, from OUT/pool-KEY.npz when a run of the same faces, seed and number made it before."""
+    path = pool_path(learn, s, out)
     if not path.exists():
         from digidouble.perception.identity import IdentityEmbedder
 

@@ -3,9 +3,10 @@
 An emotion is a set of facial action units (Ekman & Friesen 1978, Facial Action Coding System; the sets follow EMFACS, Friesen &
 Ekman 1983, as tabulated in Ekman, Friesen & Hager 2002, ch. 12, and the measured production patterns of Du, Tao & Martinez 2014,
 "Compound facial expressions of emotion", PNAS 111(15), table 1). Laughter follows Ruch & Ekman 2001, "The expressive pattern of
-laughter"; crying Vingerhoets 2013, "Why only humans weep", ch. 5, and the sadness set. Each recipe names its units; the numbers
-beside them are ours: 1 is the 99th percentile of real clips (`FaceModel.action_fields_cm`). Full strength is as far as real people go in the
-same emotion, in landmark lengths (`bench.emotion_material`; docs/speak.md has both), and was judged on pictures.
+laughter"; crying Vingerhoets 2013, "Why only humans weep", ch. 5, and the sadness set. Each recipe names the units it takes from there,
+and those that are ours; the numbers are ours, too: 1 is the 99th percentile of real clips (`FaceModel.action_fields_cm`). Full strength
+was set by how far landmarks of real people move in the same emotion (`bench.emotion_material`) and by pictures; in four lengths it goes
+further than any of them (docs/speak.md).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Recipe:
     """One emotion at full strength.
 
     Attributes:
-        units: action units, as FACS numbers them, for people.
+        units: the source's action units that are used, as FACS numbers them, for people. ours: what was added to them, for the lengths of real faces.
         source: where the set comes from.
         actions: name of a muscle action without its side -> coefficient; both sides. "NAME_L", "NAME_R" for one side.
         rise_s, fall_s: time from none to full and back (Ekman & Friesen 1982; startle-like emotions rise faster).
@@ -38,6 +39,7 @@ class Recipe:
     units: str
     source: str
     actions: Mapping[str, float]
+    ours: str = ""
     rise_s: float = 0.45
     fall_s: float = 0.7
     blinks: float = 1.0
@@ -49,9 +51,10 @@ EMFACS = "EMFACS (Friesen & Ekman 1983); Du et al. 2014"
 RECIPES: Mapping[str, Recipe] = {
     "neutral": Recipe("none", "no action unit", {}),
     "joy": Recipe(
-        "6+12, 25, 7", EMFACS,
+        "6+12, 25", EMFACS,
         {"lip_corner_pull_AU12": 1.15, "cheek_raise_AU6": 1.3, "lips_part_AU25": 0.6, "jaw_drop_AU26": 0.06, "lid_tighten_AU7": 1.0,
          "lip_stretch_AU20": 1.0, "upper_lip_raise_AU10": 0.45, "nose_wrinkle_AU9": 0.4, "cheek_puff_AD34": 0.6, "lid_close_AU43": 0.18},
+        ours="7, 9, 10, 20, 26, 34, 43",
         head_deg=(0.0, 1.0, 1.5),
     ),
     "laughter": Recipe(
@@ -59,27 +62,31 @@ RECIPES: Mapping[str, Recipe] = {
         {"lip_corner_pull_AU12": 0.95, "cheek_raise_AU6": 1.4, "lips_part_AU25": 1.2, "jaw_drop_AU26": 1.3, "jaw_thrust_AD29": -0.8,
          "lid_tighten_AU7": 0.9, "lip_stretch_AU20": 1.2, "upper_lip_raise_AU10": 0.7, "lid_close_AU43": 0.3, "nose_wrinkle_AU9": 0.5,
          "cheek_puff_AD34": 0.5, "lower_lip_drop_AU16": 0.3, "inner_brow_raise_AU1": 0.3, "outer_brow_raise_AU2": 0.2},
+        ours="1, 2, 9, 10, 16, 20, 34, 43, jaw back",
         rise_s=0.3, head_deg=(0.0, 4.0, 2.0),
     ),
     "sadness": Recipe(
-        "1+4+15, 17, 43 (partly)", EMFACS,
+        "1+4+15, 17", EMFACS,
         {"inner_brow_raise_AU1": 0.95, "brow_draw_AU4": 0.9, "outer_brow_raise_AU2": -0.4, "lip_corner_pull_AU12": -0.95,
          "lower_lip_drop_AU16": -0.5, "lid_close_AU43": 0.18, "cheek_raise_AU6": -0.2, "lip_stretch_AU20": -0.15},
+        ours="18, 43, outer brows and cheeks down",
         rise_s=0.8, fall_s=1.2, blinks=1.1, gaze_deg=(0.0, -7.0), head_deg=(0.0, -4.0, 2.0),
     ),
     "crying": Recipe(
-        "1+4+6+7+9+15+17+20, 25", "Vingerhoets 2013; sadness of EMFACS",
+        "1+4+6+7+9+15+20, 25", "Vingerhoets 2013; sadness of EMFACS",
         {"inner_brow_raise_AU1": 0.45, "brow_draw_AU4": 1.2, "outer_brow_raise_AU2": -0.95, "lip_corner_pull_AU12": -0.65,
          "lower_lip_drop_AU16": 0.15, "lid_close_AU43": 0.6, "lid_tighten_AU7": 1.25, "cheek_raise_AU6": 1.25, "lip_stretch_AU20": 0.9,
          "lips_part_AU25": 0.4, "jaw_drop_AU26": 0.1, "upper_lip_raise_AU10": 0.5, "nose_wrinkle_AU9": 0.5},
+        ours="10, 16, 26, 43, outer brows down",
         rise_s=0.7, fall_s=1.5, blinks=1.8, gaze_deg=(0.0, -8.0), head_deg=(0.0, -5.0, 2.5),
     ),
     "anger": Recipe(
-        "4+5+7, 23/24, 10 (slight)", EMFACS,
+        "4+7, 17+24, 10 (slight)", EMFACS,
         {"inner_brow_raise_AU1": -1.4, "outer_brow_raise_AU2": -0.6, "brow_draw_AU4": 1.4, "lid_tighten_AU7": 1.0,
-         "lid_close_AU43": 0.0, "lips_part_AU25": -0.7, "lip_stretch_AU20": -0.2, "lower_lip_drop_AU16": -0.3,
+         "lips_part_AU25": -0.7, "lip_stretch_AU20": -0.2, "lower_lip_drop_AU16": -0.3,
          "nose_wrinkle_AU9": 0.5, "jaw_thrust_AD29": 0.25, "lip_corner_pull_AU12": -0.05, "cheek_raise_AU6": 0.35,
          "upper_lip_raise_AU10": 0.15},
+        ours="6, 9, 15, 18, 29, outer brows down",
         rise_s=0.35, blinks=0.7, head_deg=(0.0, -4.0, 0.0),
     ),
     "fear": Recipe(
@@ -87,6 +94,7 @@ RECIPES: Mapping[str, Recipe] = {
         {"inner_brow_raise_AU1": 1.4, "outer_brow_raise_AU2": 0.7, "brow_draw_AU4": 0.7, "lid_close_AU43": -1.1, "lid_tighten_AU7": -1.2,
          "lip_stretch_AU20": 0.4, "lips_part_AU25": 0.5, "jaw_drop_AU26": 0.35, "jaw_thrust_AD29": -0.3, "lower_lip_drop_AU16": 0.4,
          "lip_corner_pull_AU12": -0.6, "upper_lip_raise_AU10": 0.3, "cheek_raise_AU6": -0.5},
+        ours="10, 15, 16, lower lids loose, jaw back, cheeks down",
         rise_s=0.2, blinks=1.5, head_deg=(0.0, 1.5, 0.0),
     ),
     "surprise": Recipe(
@@ -94,20 +102,23 @@ RECIPES: Mapping[str, Recipe] = {
         {"inner_brow_raise_AU1": 1.3, "outer_brow_raise_AU2": 1.4, "lid_close_AU43": -0.8, "lid_tighten_AU7": -0.5, "jaw_drop_AU26": 1.3,
          "jaw_thrust_AD29": -1.0, "lips_part_AU25": 1.0, "lower_lip_drop_AU16": 0.5, "lip_corner_pull_AU12": -0.95,
          "lip_stretch_AU20": -0.3, "brow_draw_AU4": -0.2, "cheek_raise_AU6": -0.35},
+        ours="15, 16, 18, lower lids loose, brows apart, jaw back, cheeks down",
         rise_s=0.15, fall_s=0.5, blinks=0.7, head_deg=(0.0, 2.0, 0.0),
     ),
     "disgust": Recipe(
-        "9, 10+17, 4+7", EMFACS,
+        "9, 10+17, 4", EMFACS,
         {"nose_wrinkle_AU9": 1.4, "upper_lip_raise_AU10": 1.2, "inner_brow_raise_AU1": -0.3, "brow_draw_AU4": 0.5,
          "outer_brow_raise_AU2": -0.45, "lid_tighten_AU7": 1.3, "cheek_raise_AU6": 1.4, "lower_lip_drop_AU16": -0.1,
          "lip_corner_pull_AU12": -0.05, "lip_stretch_AU20": 0.1, "lid_close_AU43": 0.5, "lips_part_AU25": 0.35},
+        ours="6, 7, 15, 20, 25, 43, outer brows down",
         head_deg=(3.0, 1.5, 0.0),
     ),
     "contempt": Recipe(
-        "12+14 on one side", "Ekman & Friesen 1986, a new pan-cultural facial expression of emotion; EMFACS",
+        "12 on one side", "Ekman & Friesen 1986, a new pan-cultural facial expression of emotion; EMFACS",
         {"lip_corner_pull_AU12_L": 1.0, "lip_corner_pull_AU12_R": -0.2, "lip_stretch_AU20_L": 0.55, "cheek_raise_AU6_L": 0.5,
          "lips_part_AU25": -0.3, "upper_lip_raise_AU10": 0.1, "outer_brow_raise_AU2_R": 0.5, "inner_brow_raise_AU1_R": 0.25,
          "inner_brow_raise_AU1_L": -0.35, "lid_close_AU43": 0.14, "lid_tighten_AU7_L": 0.5},
+        ours="20 there for 14, which the basis lacks; 6, 7 there; 1, 2, 15 on the other side; 4, 10, 24, 43",
         rise_s=0.6, head_deg=(-3.0, 3.0, 2.5),
     ),
 }  # fmt: skip

@@ -16,7 +16,7 @@ from digidouble.app.show import Show
 from digidouble.app.swap import consent_id
 from digidouble.capture import TEMPLATE, CaptureSettings, capture, read_consent
 from digidouble.deliver.settings import DeliverySettings
-from digidouble.errors import OutputError
+from digidouble.errors import OutputError, SettingsError
 from digidouble.persona import PersonaSettings, build_persona, load_persona, save_persona
 from digidouble.persona.radiance_fit import FitSettings, torch_or_raise
 from digidouble.persona.views import seen_share
@@ -81,13 +81,18 @@ def build(
         typer.Option(
             "--detail/--no-detail", rich_help_panel="The double",
             help="Make up pores and fine lines where the sources are too small to show them: a face of at most 256 px gets atlases of twice "
-            "its resolution. Nicer on close-ups, but nobody's own skin (docs/persona.md); 1 to 10 s an atlas.",
+            "its resolution. Nicer on close-ups, but nobody's own skin (docs/persona.md); 1 to 10 s an atlas. Not together with --atlas-px. With "
+            "--level radiance the atlases get it, the field does not.",
         ),
     ] = False,
 ) -> None:  # fmt: skip
     """Make a double from photographs and videos of one consenting person. One good portrait is enough; more are better."""
     record = read_consent(consent)
     record.check(date.today())
+    if detail and settings.atlas_px:
+        raise SettingsError(
+            f"--detail chooses the size of the atlases itself, --atlas-px asks for {settings.atlas_px}: leave one of them out."
+        )
     if level == "radiance":
         torch_or_raise()  # before minutes of work
     with show.progress("looking", "sources") as progress:
@@ -96,6 +101,11 @@ def build(
         show.warn(note)
     show.say(f"building from {len(captured.looks)} look(s)")
     built, lines = build_persona(captured, name, settings), [f"{out}: ready to cast"]
+    if level == "radiance":
+        from digidouble.app.radiance import add_radiance, fit_sheet_path
+
+        built, _ = add_radiance(built, sources, out, fit, show)
+        lines.append(f"{fit_sheet_path(out)}: how the fit went")
     if detail:
         from digidouble.pipeline import with_detail
 
@@ -103,11 +113,6 @@ def build(
             built = with_detail(built, progress)
         if built.detail is None:
             lines.append("no detail was added: the sources are sharp enough")
-    if level == "radiance":
-        from digidouble.app.radiance import add_radiance, fit_sheet_path
-
-        built, _ = add_radiance(built, sources, out, fit, show)
-        lines.append(f"{fit_sheet_path(out)}: how the fit went")
     persona = load_persona(save_persona(built, out))
     _show_facts(show, persona)
     show.done({"out": out, **_record(persona)}, *lines)
@@ -233,7 +238,7 @@ def _show_facts(show: Show, persona: Persona) -> None:
             "name": persona.name,
             "made from": f"{len(persona.sources)} look(s) in {', '.join(files[:6])}{' ...' if len(files) > 6 else ''}",
             "atlases": f"{len(persona.keys)} of {persona.keys[0].albedo.shape[0]} px",
-            "added detail": f"made up, finer than the sources' own by {persona.detail.factor:g}"
+            "added detail": f"made up, finer than the sources' own by {persona.detail.factor:.1f}"
             if persona.detail
             else "none",
             "radiance field": _field_text(persona),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from digidouble.deliver.report import Curve, Report, Series, Sheet, Timing
+from digidouble.deliver.report_words import Theirs
 from digidouble.schema.mark import payload_of
 
 if TYPE_CHECKING:
@@ -44,14 +45,14 @@ def quality_report(
     shot, delivered = performance.shot, result.delivered
     w, h = shot.size_wh
     rows = {
-        "Plate": f"{Path(shot.path).name} ({w}x{h}, {shot.rate} frames/s, {shot.layout.name})",
-        "Cast": ", ".join(f"track {track}: {persona.name}" for track, persona in personas.items()),
+        "Plate": Theirs(f"{Path(shot.path).name} ({w}x{h}, {shot.rate} frames/s, {shot.layout.name})"),
+        "Cast": Theirs(", ".join(f"track {track}: {persona.name}" for track, persona in personas.items())),
         "Frames": f"{result.frames} in {result.wall_s:.1f} s ({(result.frames - result.continued) / result.wall_s:.1f} frames/s)",
         **({"Continued": "; ".join(result.notes)} if result.notes else {}),
         "Encoding": delivered.encoding,
         **facts,
-        "File": "; ".join(f"{f.path.name} (sha256 {f.sha256[:16]}...)" for f in delivered.files[:3]),
-        "Log": delivered.log.name,
+        "File": Theirs("; ".join(f"{f.path.name} (sha256 {f.sha256[:16]}...)" for f in delivered.files[:3])),
+        "Log": Theirs(delivered.log.name),
     }
     sheets = (Sheet("Plate above, result below", samples_sheet(result.samples)),) if result.samples else ()
     return Report(
@@ -107,12 +108,14 @@ def _gate(result: RenderResult) -> dict[str, str]:
         "Highest score": f"{highest['score']:.3f} ({highest['where']}, frame {highest['frame']})"
         if highest
         else "none",
-        "Revocation list": result.revocation_list or "none given",
+        "Revocation list": Theirs(result.revocation_list) if result.revocation_list else "none given",
     }
 
 
 def _consent(personas: Mapping[str, Persona]) -> dict[str, str]:
     return {
-        p.consent.subject: f"granted by {p.consent.granted_by} for {', '.join(p.consent.scope)} until {p.consent.expires}; {p.consent.evidence}"
+        Theirs(
+            p.consent.subject
+        ): f"granted by {p.consent.granted_by} for {', '.join(p.consent.scope)} until {p.consent.expires}; {p.consent.evidence}"
         for p in personas.values()
     }

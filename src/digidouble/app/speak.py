@@ -27,6 +27,7 @@ from digidouble.capture import read_revocations
 from digidouble.deliver.audio import storable
 from digidouble.deliver.movie import MOVIE_SUFFIXES
 from digidouble.deliver.report import write_report
+from digidouble.deliver.report_words import Theirs
 from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import CastingError, NoFace
@@ -275,8 +276,9 @@ def _played(
         show.warn(warning)
     made = "made by this program (AI voice)" if said.speech.source is None else f"recording {said.speech.source.name}"
     if job.report:
+        text = Theirs(said.speech.text) if said.speech.text else "none given"
         facts = {
-            "Voice": f"{made}; {said.speech.made_by}", "Language": said.speech.language or "not told", "Text": said.speech.text or "none given",
+            "Voice": f"{made}; {said.speech.made_by}", "Language": said.speech.language or "not told", "Text": text,
             "Mouth from": {"visemes": "phones and their times", "audio": "the sound alone"}.get(curves.made_by, curves.made_by),
             "Emotion": said.feeling, "Seed": str(job.life.seed), "Plate is": "a portrait brought to life" if footage.shot.frame_count == 1 else "footage",
             "Quality": job.render.quality,

@@ -12,6 +12,7 @@ from digidouble.campaign.plan import CampaignPlan
 from digidouble.campaign.results import STATUSES, ResultRow
 from digidouble.campaign.store import Store
 from digidouble.deliver.report import Report, Sheet, write_report
+from digidouble.deliver.report_words import Theirs
 from digidouble.deliver.sheets import contact_sheet
 
 SHOWN = 48
@@ -26,20 +27,22 @@ def write_page(
     """Write `report.html`. Raises OutputError."""
     count = Counter(r.status for r in rows)
     facts = {
-        "Campaign": plan.campaign.file.name,
+        "Campaign": Theirs(plan.campaign.file.name),
         "Viewers": f"{len(rows)}: " + ", ".join(f"{count[s]} {s}" for s in STATUSES if count[s]),
         "Variants": f"{len(plan.variants)} unique, {rendered} rendered in this run",
         "Time": f"{wall_s:.1f} s, of them {analysis_s:.1f} s analysis",
-        "Plates": ", ".join(f"{n} ({len(p.frames)} frames)" for n, p in plan.plates.items()),
-        "Rules": ", ".join(f"{rule}: {n}" for rule, n in Counter(r.rule for r in rows if r.rule).most_common(20)),
+        "Plates": Theirs(", ".join(f"{n} ({len(p.frames)} frames)" for n, p in plan.plates.items())),
+        "Rules": Theirs(
+            ", ".join(f"{rule}: {n}" for rule, n in Counter(r.rule for r in rows if r.rule).most_common(20))
+        ),
     }
     bad = [r for r in rows if r.error]
     warnings = [f"row {r.row} ({r.viewer or 'no key'}): {r.status}: {r.error}" for r in bad[:LISTED]]
     if len(bad) > LISTED:
         warnings.append(f"and {len(bad) - LISTED} more rows; the results table has them all")
     c = {p.consent.subject: p for p in plan.personas.values()}
-    consent = {
-        who: p.refused
+    consent: dict[str, str] = {
+        Theirs(who): p.refused
         or f"granted by {p.consent.granted_by} for {', '.join(p.consent.scope)} until {p.consent.expires}; {p.consent.evidence}"
         for who, p in c.items()
     }

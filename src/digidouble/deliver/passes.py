@@ -43,7 +43,20 @@ _DATA = (
     ("N", ("X", "Y", "Z")), ("uv", ("u", "v")), ("forward", ("u", "v")), ("backward", ("u", "v")), ("conf", ("Y",)),
 )  # fmt: skip
 _MATTES = ("core", "occl", "hair", "worn")
-_RESERVED = {name for name, _ in _DATA} | {"depth", cryptomatte.PLATE, "rgba", "rgb", "alpha", "mask", "motion"}
+_MATTE, _WORN = (
+    "_matte",
+    "_worn",
+)  # appended to a double's layer name, for its mattes; the second by the PNG writer alone
+_RESERVED = {name.lower() for name, _ in _DATA} | {
+    "comp",
+    "depth",
+    cryptomatte.PLATE,
+    "rgba",
+    "rgb",
+    "alpha",
+    "mask",
+    "motion",
+}
 
 
 def layer_names(names: Sequence[tuple[int, str]]) -> dict[int, str]:
@@ -52,7 +65,8 @@ def layer_names(names: Sequence[tuple[int, str]]) -> dict[int, str]:
     count = list(plain.values())
     out = {}
     for track, name in plain.items():
-        taken = not name or name in _RESERVED or name.startswith("crypto") or name[0].isdigit() or count.count(name) > 1
+        ours = name in _RESERVED or name.startswith("crypto") or name.endswith((_MATTE, _WORN))
+        taken = not name or ours or name[0].isdigit() or count.count(name) > 1
         out[track] = f"{name or 'double'}_t{track}" if taken else name
     if len(set(out.values())) < len(out):
         out = {track: f"double_t{track}" for track in out}
@@ -87,7 +101,7 @@ def layers_of(passes: FramePasses, tracks: Sequence[PassTrack], shot: Shot) -> l
             window = _window(face.layer.roi)
             patch[window], matte[window] = _patch(face), _mattes(face, cast, passes.index)
         out.append(ExrLayer(cast.layer, ("R", "G", "B", "A"), patch))
-        out.append(ExrLayer(f"{cast.layer}_matte", _MATTES, matte))
+        out.append(ExrLayer(f"{cast.layer}{_MATTE}", _MATTES, matte))
     data = {name: np.zeros((h, w, len(channels)), np.float32) for name, channels in _DATA}
     depth = np.full((h, w, 1), NOTHING_CM, np.float32)
     for face in reversed(passes.faces):  # nearest first: it wins by being written last
@@ -155,7 +169,7 @@ class PassesPlan:
 
     def names(self, index: int) -> list[str]:
         """All files of a frame, the sidecar last."""
-        doubles = [f"{t.layer}{part}" for t in self.tracks for part in ("", "_matte", "_worn")]
+        doubles = [f"{t.layer}{part}" for t in self.tracks for part in ("", _MATTE, _WORN)]
         parts = [""] if self.form == "exr" else ["comp", *doubles, "albedo", "N", "uv", "conf"]
         return [*(self.name(index, part) for part in parts), Path(self.name(index)).with_suffix(".json").name]
 
@@ -207,7 +221,8 @@ class PassesWriter:
                 continue
             name = layer.name or "comp"
             if layer.channels == _MATTES:  # a fourth channel would be alpha, and picture readers multiply by it
-                self._write_picture(folder / self._plan.name(index, name.replace("_matte", "_worn")), pixels[..., 3:])
+                worn = name.removesuffix(_MATTE) + _WORN
+                self._write_picture(folder / self._plan.name(index, worn), pixels[..., 3:])
                 pixels = pixels[..., :3]
             self._write_picture(folder / self._plan.name(index, name), pixels)
 
@@ -285,4 +300,4 @@ def _displayable(layer: ExrLayer) -> Float32[np.ndarray, "h w c"] | None:
         return np.dstack([pixels, np.zeros_like(pixels[..., :1])])
     if layer.name == "conf":
         return pixels
-    return pixels if layer.name.endswith("_matte") else None
+    return pixels if layer.channels == _MATTES else None

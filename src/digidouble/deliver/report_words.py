@@ -1,4 +1,4 @@
-"""The report's own words and sentences in Chinese. What comes from files and people (names, texts, reasons) stays as it is."""
+"""The report's own words and sentences in Chinese. What comes from files and people (names, texts, reasons) stays as it is (`Theirs`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHINESE = {
     "degrees to the subject's left": "朝被摄者左侧的度数", "scene-linear luminance": "场景线性亮度", "index": "序号",
     # stages
     "decode": "解码", "place": "定位", "convert": "转换", "draw": "绘制", "refine": "细化", "composite": "合成", "encode": "编码", "mark": "隐形标记",
-    "gate": "内容检查", "passes": "分层", "Stage": "阶段", "ms / frame": "毫秒/帧", "Sum": "合计",
+    "gate": "内容检查", "passes": "分层", "hair": "头发", "Stage": "阶段", "ms / frame": "毫秒/帧", "Sum": "合计",
     # labels, consent, gate
     "Visible label": "可见标识", "AIGC (GB 45438)": "AIGC 隐式标识（GB 45438）", "IPTC digital source type": "IPTC 数字来源类型",
     "C2PA manifest": "C2PA 清单", "Invisible mark": "隐形标记", "Content gate": "内容检查", "Revocation list": "撤回名单", "Decision": "结论",
@@ -81,8 +81,14 @@ SENTENCES = {
 _COMPILED = tuple((re.compile(pattern), words) for pattern, words in SENTENCES.items())
 
 
+class Theirs(str):
+    """Text of a report that is people's own (what is spoken, names, files): never translated, even where it equals one of our words."""
+
+
 def chinese(text: str) -> str:
     """The Chinese of one of the report's own words or sentences; anything else unchanged."""
+    if isinstance(text, Theirs):
+        return text
     if text in CHINESE:
         return CHINESE[text]
     found = next(((m, words) for p, words in _COMPILED if (m := p.fullmatch(text))), None)

@@ -68,13 +68,13 @@ def render_shot(
         delivery = replace(delivery, frame_range=frames)
     open_writer(out, performance.shot, delivery).abort()  # what would be refused at the end is refused now
     plan = plan_segments(out, performance.shot, delivery, frames, faces_in(performance, frames.start))
-    hair = hair_looks(casts, plate) if settings.passes else {}
-    place = Place.beside(plan, passes_plan(performance, casts, plan, settings, hair))
+    passes_plan(performance, casts, plan, settings, {})  # likewise
     clock, gate = StageClock(), gate or default_gate()
     clock.start()
     looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
     look_at_plate(gate, plate, looked_at)
     clock.lap("gate")
+    place = Place.beside(plan, passes_plan(performance, casts, plan, settings, _hair(casts, plate, settings, clock)))
     looks = Looks(casts, frames, settings.samples, gate, looked_at, plan.mark)
     asked = _revocations_note(settings)
     with SegmentStore(place, job_facts(performance, casts, settings, place)) as store:
@@ -141,6 +141,17 @@ def passes_plan(
     return PassesPlan(
         settings.passes, stem, plan.shot, plan.frames, tracks, plan.settings, settings.passes_format, first
     )
+
+
+def _hair(
+    casts: list[PreparedCast], plate: Footage, settings: RenderSettings, clock: StageClock
+) -> dict[int, HairLook]:
+    """What the passes need to know of the performers' hair. Learnt anew by a continued run, too: the segments' job is named by it."""
+    if settings.passes is None:
+        return {}
+    found = hair_looks(casts, plate)
+    clock.lap("hair")
+    return found
 
 
 def left_out(casting: Mapping[str, Persona], quality: str) -> list[str]:

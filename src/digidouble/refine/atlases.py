@@ -7,7 +7,7 @@ less of it (`ON_FEATURES`): there the network sharpens edges, and at full streng
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 
 import cv2
@@ -39,40 +39,42 @@ def detailed(
     persona: Persona,
     network: SkinDetail,
     factor: float = FACTOR,
-    only: Collection[int] | None = None,
     progress: Progress | None = None,
 ) -> Persona:
-    """The persona with atlases of `factor` times the resolution of its sharpest source, and detail in them.
+    """The persona with atlases of about `factor` times the resolution of its sharpest source, and detail in them.
 
-    The same noise over UV serves every key, so pores stay when keys cross-fade. `only`: keys that get detail, all when None; the others are
-    enlarged and no more.
+    The same noise over UV serves every key, so pores stay when keys cross-fade. What the persona records is how much larger its atlases are in
+    the end: sides are multiples of 32, and none is made smaller.
 
     Raises:
         SettingsError: it has such detail already.
     """
     if persona.detail is not None:
         raise SettingsError(f"persona {persona.name}: its atlases have added detail already; build it again without.")
-    own = max(k.face_px for k in persona.keys) * TEXELS_PER_PX
+    own = max(_held_texels(k) for k in persona.keys)
     texels = max(persona.keys[0].albedo.shape[0], min(32 * round(factor * own / 32), MOST_TEXELS))
     keys: list[KeyAtlas] = []
     for i, key in enumerate(persona.keys):
-        asked = None if only is not None and i not in only else network
-        keys.append(_finer(key, texels, asked))
+        keys.append(_finer(key, texels, network))
         if progress:
             progress(i + 1, len(persona.keys))
-    return replace(persona, keys=tuple(keys), detail=AddedDetail(factor, network.sha256))
+    return replace(persona, keys=tuple(keys), detail=AddedDetail(round(texels / own, 3), network.sha256))
 
 
-def _finer(key: KeyAtlas, texels: int, network: SkinDetail | None) -> KeyAtlas:
+def _held_texels(key: KeyAtlas) -> float:
+    """Side of the atlas that would hold what this one shows: its source's pixels, or all of its own texels where those are fewer."""
+    return min(key.face_px * TEXELS_PER_PX, float(key.albedo.shape[0]))
+
+
+def _finer(key: KeyAtlas, texels: int, network: SkinDetail) -> KeyAtlas:
     """One atlas at a new side. Keys of smaller faces have more to be added to reach the same sharpness."""
     size = (texels, texels)
     albedo = np.maximum(cv2.resize(key.albedo.astype(np.float32), size, interpolation=cv2.INTER_CUBIC), 0)
     confidence = cv2.resize(key.confidence, size, interpolation=cv2.INTER_LINEAR)
-    if network is not None:
-        factor = float(np.clip(texels / (TEXELS_PER_PX * key.face_px), *FACTORS))
-        low = srgb_encode(albedo)
-        weight = share_of_detail(texels) * confidence.astype(np.float32) / 255
-        albedo = srgb_decode(np.maximum(low + weight[..., None] * network.detail(low, factor, seed=0), 0))
+    factor = float(np.clip(texels / _held_texels(key), *FACTORS))
+    low = srgb_encode(albedo)
+    weight = share_of_detail(texels) * confidence.astype(np.float32) / 255
+    albedo = srgb_decode(np.maximum(low + weight[..., None] * network.detail(low, factor, seed=0), 0))
     return replace(key, albedo=albedo.astype(np.float16), confidence=confidence)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date
 
@@ -125,11 +126,18 @@ class AddedDetail:
     """Detail of the atlases that no source showed: made up by a network, finer than the sources' own pixels.
 
     Attributes:
-        factor: resolution of the atlases over that of the sharpest source. network: sha256 of the network.
+        factor: resolution of the atlases over that of the sharpest source. network: sha256 of the network, 64 hex digits; "" for one without a file.
+
+    Raises:
+        ValueError: the network is neither.
     """
 
     factor: float
     network: str
+
+    def __post_init__(self) -> None:
+        if self.network and not re.fullmatch(r"[0-9a-f]{64}", self.network):
+            raise ValueError(f"added detail by network {self.network[:80]!r}: expected a sha256 or nothing")
 
 
 @dataclass(frozen=True)

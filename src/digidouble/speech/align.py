@@ -152,7 +152,12 @@ def _moved(spoken: Sequence[Phone], at_row: Int[np.ndarray, " n"], duration_s: f
 
 
 def with_closures(phones: Sequence[Phone], level_db: Float[np.ndarray, " n"]) -> list[Phone]:
-    """Stops of the lips begin where the sound before their release ceases: warping gives that silence to whatever was before."""
+    """Stops of the lips begin where the sound before their release ceases: warping gives that silence to whatever was before.
+
+    Without a level (no sound at all) the phones stay as they are.
+    """
+    if not len(level_db):
+        return list(phones)
     out: list[Phone] = []
     for p in phones:
         if stops_lips(p.symbol) and out:
