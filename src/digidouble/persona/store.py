@@ -155,7 +155,7 @@ def _detail(facts: Any) -> AddedDetail | None:
     """Raises KeyError, TypeError or ValueError for malformed facts."""
     if facts is None:
         return None
-    added = AddedDetail(float(facts["factor"]), str(facts["network"])[:64])
+    added = AddedDetail(float(facts["factor"]), str(facts["network"]))
     if not 1 <= added.factor <= 8:
         raise ValueError(f"added detail is {added}")
     return added
