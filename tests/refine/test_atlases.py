@@ -16,9 +16,9 @@ from digidouble.errors import DamagedAsset, SettingsError
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.persona import load_persona, save_persona
 from digidouble.pipeline import with_detail
-from digidouble.refine.atlases import ON_FEATURES, TEXELS_PER_PX, detailed, pays, share_of_detail
+from digidouble.refine.atlases import ON_FEATURES, detailed, pays, share_of_detail
 from digidouble.refine.diffusion import SkinDetail
-from digidouble.schema.persona import AddedDetail, Persona
+from digidouble.schema.persona import TEXELS_PER_PX, AddedDetail, Persona
 from digidouble.schema.transfer import srgb_encode
 
 

@@ -14,11 +14,9 @@ from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.capture import Look
 from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import BROWS, OUTER_LIPS, camera_normals, face_model, surface_distance
+from digidouble.schema.persona import TEXELS_PER_PX
 from digidouble.schema.track import SKIN_GRID
 
-TEXELS_PER_PX = (
-    1.45  # UV spans the unrolled face: about 1.3 of its width seen from the front, plus a margin for sampling
-)
 FOREHEAD_CM = 2.0  # above the eyes, over the brows of the mean face
 BROW_CM, LID_CM = 0.55, 0.9  # how far around them a feature reaches
 BRIGHTEST, PALEST = 0.3, 0.7  # natural log of red and blue over the skin's: beyond is a wall or a cap
@@ -286,9 +284,8 @@ def _mixed_rim(
     inwards = cv2.distanceTransform((~outside).astype(np.uint8), cv2.DIST_L2, 3)
     inner = (confidence * (inwards > reach) * away).astype(np.float32)
     off = log_albedo - low_pass(log_albedo, inner, RIM_SHARE)
-    near = np.clip(
-        4 * cv2.GaussianBlur(inner, (0, 0), 1.5 * reach), 0, 1
-    )  # without skin further in there is no other colour
+    # Without skin further in there is no other colour.
+    near = np.clip(4 * cv2.GaussianBlur(inner, (0, 0), 1.5 * reach), 0, 1)
     bright = off @ LUMA
     hue = np.linalg.norm(off - bright[..., None], axis=-1)
     other = np.clip(hue / 0.08 - 0.5, 0, 1)

@@ -14,11 +14,12 @@ from digidouble.footage import Footage
 from digidouble.perception.light import shading
 from digidouble.perception.radiance import conditions_of, slant_of
 from digidouble.perception.uvgrid import uv_grid
-from digidouble.persona.atlas import TEXELS_PER_PX, unwrap
+from digidouble.persona.atlas import unwrap
 from digidouble.schema.capture import Look
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Roi
 from digidouble.schema.mesh import camera_normals
+from digidouble.schema.persona import TEXELS_PER_PX
 from digidouble.schema.radiance import COARSE
 from digidouble.schema.track import FaceTrack
 from digidouble.schema.transfer import srgb_encode

@@ -17,13 +17,11 @@ from jaxtyping import Float32
 from digidouble.errors import SettingsError
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.refine.diffusion import FACTORS, MOST_TEXELS, SkinDetail
-from digidouble.schema.persona import AddedDetail, KeyAtlas, Persona
-from digidouble.schema.transfer import srgb_decode, srgb_encode
+from digidouble.schema.persona import TEXELS_PER_PX, AddedDetail, KeyAtlas, Persona
 
 FACTOR = 2.0
 PAYS_BELOW_PX = 256.0
 """Width of the sharpest source's face up to which detail pays: twice its atlas is what the network was trained on (704 texels)."""
-TEXELS_PER_PX = 1.45  # of a source's face, as `persona.atlas` cuts
 ON_FEATURES = 0.7
 SOFT = 0.012  # of the atlas: how the two weights meet
 
@@ -68,13 +66,10 @@ def _held_texels(key: KeyAtlas) -> float:
 
 def _finer(key: KeyAtlas, texels: int, network: SkinDetail) -> KeyAtlas:
     """One atlas at a new side. Keys of smaller faces have more to be added to reach the same sharpness."""
-    size = (texels, texels)
-    albedo = np.maximum(cv2.resize(key.albedo.astype(np.float32), size, interpolation=cv2.INTER_CUBIC), 0)
-    confidence = cv2.resize(key.confidence, size, interpolation=cv2.INTER_LINEAR)
+    confidence = cv2.resize(key.confidence, (texels, texels), interpolation=cv2.INTER_LINEAR)
     factor = float(np.clip(texels / _held_texels(key), *FACTORS))
-    low = srgb_encode(albedo)
     weight = share_of_detail(texels) * confidence.astype(np.float32) / 255
-    albedo = srgb_decode(np.maximum(low + weight[..., None] * network.detail(low, factor, seed=0), 0))
+    albedo = network.enlarged(key.albedo.astype(np.float32), factor, weight=weight, side=texels)
     return replace(key, albedo=albedo.astype(np.float16), confidence=confidence)
 
 

@@ -17,7 +17,7 @@ SHUTTER = 0.5  # 180 degrees: the open share of a frame
 JUDGED_PX = 224
 MOST_BLUR_PX = 3.0
 # Of the plate's sharpness: what the two bands do not see (the brows, rims and lashes of somebody else) still came out finer. At 1 the
-# double had 1.34 times the plate's fine detail, and 1.11 times its flicker (mean of the bench's 14 pairs); now 1.1 and 1.1.
+# double had 1.34 times the plate's fine detail, and 1.11 times its flicker (mean of the bench's 14 pairs); now 1.11 and 1.10.
 HELD_BACK = 0.92
 SHORTEST_SMEAR_PX, LONGEST_SMEAR_PX = 1.5, 60.0
 TILE = 512

@@ -62,9 +62,11 @@ class SkinDetail:
         albedo: Float32[np.ndarray, "s s 3"],
         factor: float,
         seed: int = 0,
-        weight: Float32[np.ndarray, "s s"] | None = None,
+        weight: Float32[np.ndarray, "w w"] | None = None,
+        side: int | None = None,
     ) -> Float32[np.ndarray, "t t 3"]:
-        """A scene-linear atlas enlarged by `factor`, with detail; the new side is a multiple of 32.
+        """A scene-linear atlas enlarged by `factor`, with detail; the new side is a multiple of 32. Where the atlas has more texels than its
+        source had pixels, `side` says the new one and `factor` how much finer than the source that is.
 
         `weight` 0..1 says where detail is wanted (the atlas's confidence, say); everywhere when it is None.
 
@@ -72,7 +74,7 @@ class SkinDetail:
             SettingsError: the factor lies outside 2..4, the atlas is not square, or the result would pass 4096 texels.
         """
         s = albedo.shape[0]
-        texels = 32 * round(s * factor / 32)
+        texels = side or 32 * round(s * factor / 32)
         if not FACTORS[0] <= factor <= FACTORS[1] or albedo.shape != (s, s, 3) or not 64 <= texels <= MOST_TEXELS:
             raise SettingsError(
                 f"detail for an atlas of {albedo.shape} by {factor}: expected a square atlas, a factor of {FACTORS[0]:g}..{FACTORS[1]:g}, "

@@ -94,9 +94,10 @@ class PreparedCast:
         self.field = PreparedField(plan.persona, size, plate) if radiance and plan.persona.radiance else None
         self.keys = {} if self.field else {k: self._prepared(plan.persona, k, size, plate) for k in used}
         self.lobe = plate_lobe(plan.track, self._seen_skin)
-        skin = np.maximum(plan.persona.skin_linear, 1e-5)
-        seen = without_blue((plan.persona.iris_linear * skin)[None, None], skin, plate)[0, 0]
-        self.iris_gain = iris_gain(seen / skin, plan.track.iris_linear)
+        skin, iris = np.maximum(plan.persona.skin_linear, 1e-5), plan.persona.iris_linear
+        if iris.min() > 0:  # else it is not known
+            iris = without_blue((iris * skin)[None, None], skin, plate)[0, 0] / skin
+        self.iris_gain = iris_gain(iris, plan.track.iris_linear)
 
     def _seen_skin(self, row: int) -> Float32[np.ndarray, "g g 3"]:
         """The albedo a row is drawn with, on the coarse grid."""

@@ -23,9 +23,8 @@ LOOKS = 8  # frames of the track that are asked
 LEAST_CHROMA = 0.25  # share of chroma variation that always stays
 LEAST_LUMA = 0.55  # share of brightness variation that always stays
 FREE_LUMA = 1.6  # times the plate's own brightness variation is nobody's business
-MOST_DETAIL = np.array(
-    [0.1, 0.1, 0.1, 0.4], np.float32
-)  # natural log: folds any deeper are those of a hard light, and red with it
+# Natural log: folds any deeper are those of a hard light, and red with it.
+MOST_DETAIL = np.array([0.1, 0.1, 0.1, 0.4], np.float32)
 MOST_RED, ORANGE = 0.2, 0.5  # natural log of red over green, and of green over blue, against the skin's
 SPOT = 0.06  # of the face's width: the widest mole
 PORES, FOLDS = 0.005, 0.035  # of the face's width: folds of a key lie between

@@ -14,6 +14,9 @@ from digidouble.schema.radiance import Radiance
 
 SCOPES = ("film", "advertising", "virtual-idol", "research", "demo")
 
+TEXELS_PER_PX = 1.45
+"""Side of an atlas over the face's width in its source: UV spans the unrolled face, about 1.3 of the width seen from the front, plus a margin."""
+
 
 @dataclass(frozen=True)
 class Consent:
