@@ -18,6 +18,7 @@ from digidouble.render.geometry import (
     lids_down,
     opening_weight,
     persona_offset,
+    seen_at_rest,
     target_shape,
 )  # fmt: skip
 from digidouble.schema.mesh import EYE_CORNERS, LID_PAIRS, face_model
@@ -59,6 +60,21 @@ def test_neutral_becomes_the_persona_inside_and_stays_the_plate_at_the_oval(plat
     deep = (inside_weight()[:468] > 0.999) & (M.hole_cm[:468] > 1.0)
     assert deep.sum() > 30
     np.testing.assert_allclose(out[:468][deep], wanted[:468][deep], atol=1e-3)
+
+
+def test_where_nobody_was_at_rest_lips_and_brows_are_not_made_the_persona_twice_over():
+    a, b = person(2).neutral_cm, person(1).neutral_cm
+    known, inferred = persona_offset(a, b, 1.0), persona_offset(a, b, 0.0)
+    read = persona_offset(a, b, 1.0) / np.maximum(np.linalg.norm(known, axis=1, keepdims=True), 1e-9)
+    bone, lips = [6, 168, 197], [0, 17, 61, 291, 37, 267, 84, 314]
+    np.testing.assert_allclose(inferred[bone], known[bone], atol=0.02)
+    size = np.linalg.norm(known, axis=1), np.linalg.norm(inferred, axis=1)
+    assert (size[1] <= size[0] + 1e-9).all() and size[1][lips].mean() < 0.6 * size[0][lips].mean()
+    assert (np.sum(inferred * read, 1) >= size[1] - 1e-6).all()  # the same way, less far
+    still_face, laugh = np.full((30, 26), 0.1), np.full((30, 26), 0.8)
+    assert seen_at_rest(still_face) == 1 and seen_at_rest(laugh) == 0
+    assert seen_at_rest(np.concatenate([laugh, still_face[:6]])) == 1  # a moment of rest is enough
+    assert 0 < seen_at_rest(np.full((1, 26), 0.4)) < 1
 
 
 @pytest.mark.parametrize(("plate", "persona"), PAIRS)

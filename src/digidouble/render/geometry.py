@@ -23,6 +23,8 @@ LASHES_CM, TONE_CM = 0.3, 0.35  # lashes end; over how much skin its tone is tak
 LOWERED, SHUT = 0.65, 0.3  # opening of an eye over its neutral opening at which lids begin, and cease, to come down
 READ_SHARE = 0.4  # of what sets one face apart from another the mesh network reads: it leans towards the mean face
 MIRRORED = np.array([-1.0, 1.0, 1.0])
+AT_REST, IN_ACTION = 0.3, 0.5  # mean strength of muscle actions at which a face was seen at rest, and no longer
+RIGID_CM, LOOSE_CM = 0.45, 1.0  # how far muscles move skin that is taken for bone, and that is all expression
 LARGEST_CM = 0.6  # no point is taken further than this from the plate's own face
 
 
@@ -110,19 +112,37 @@ def target_shape(
     return out
 
 
+@lru_cache(maxsize=1)
+def looseness() -> Float[np.ndarray, "478"]:
+    """0 where muscles hardly move the skin (bridge of the nose, temples), 1 on lips and brows."""
+    moved = np.sqrt((face_model().action_fields_cm.astype(np.float64) ** 2).sum((0, 2)))
+    return smoothstep((moved - RIGID_CM) / (LOOSE_CM - RIGID_CM))
+
+
+def seen_at_rest(actions: Float[np.ndarray, "n a"]) -> float:
+    """0..1: whether the most relaxed tenth of some moments is near enough to rest for their neutral face to be known, not inferred."""
+    effort = float(np.quantile(np.abs(actions).mean(1), 0.1))
+    return float(smoothstep(np.array((IN_ACTION - effort) / (IN_ACTION - AT_REST))))
+
+
 def persona_offset(
-    persona_neutral_cm: Float[np.ndarray, "478 3"], plate_neutral_cm: Float[np.ndarray, "478 3"]
+    persona_neutral_cm: Float[np.ndarray, "478 3"], plate_neutral_cm: Float[np.ndarray, "478 3"], rest: float = 1.0
 ) -> Float[np.ndarray, "478 3"]:
     """What makes the plate's neutral face the persona's, size and place taken out.
 
     Both faces were read by a network that leans towards the mean: a double drawn with the plain difference, and read again, shows a
     third of it (docs/architecture.md). So the difference is divided by READ_SHARE, and bounded smoothly by LARGEST_CM. Only what is
     alike on both sides is taken: a crooked mouth read from a few frames is an expression or a turn of the head, not the person.
+
+    Args:
+        rest: 0..1, whether both were `seen_at_rest`. A neutral that was inferred from nothing but smiles keeps some of the smile in lips
+            and brows, and there the difference is taken as it is: enlarged, it makes lips of twice their thickness.
     """
     read = proportions_onto(persona_neutral_cm, plate_neutral_cm) - plate_neutral_cm
     read = (read + read[face_model().mirror] * MIRRORED) / 2
-    far = np.linalg.norm(read, axis=1, keepdims=True) / READ_SHARE
-    return read / READ_SHARE * (LARGEST_CM * np.tanh(far / LARGEST_CM) / np.maximum(far, 1e-9))
+    share = READ_SHARE + (1 - READ_SHARE) * (1 - rest) * looseness()[:, None]
+    far = np.linalg.norm(read, axis=1, keepdims=True) / share
+    return read / share * (LARGEST_CM * np.tanh(far / LARGEST_CM) / np.maximum(far, 1e-9))
 
 
 def facing_weight(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "478"]:

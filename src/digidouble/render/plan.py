@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32
 
 from digidouble.render.budget import keys_for
-from digidouble.render.geometry import persona_offset
+from digidouble.render.geometry import persona_offset, seen_at_rest
 from digidouble.schema.persona import Persona
 from digidouble.schema.pose import Pose
 from digidouble.schema.track import FaceTrack
@@ -105,4 +105,6 @@ def plan_cast(
 ) -> CastPlan:
     """Decide keys and proportions for a persona on a track. `detail`, `rank`: see `CastPlan`."""
     a, b, mix = choose_keys(track.actions, view_of(track), persona, detail)
-    return CastPlan(track, persona, a, b, mix, persona_offset(persona.neutral_cm, track.neutral_cm), detail, rank)
+    rest = min(seen_at_rest(track.actions), seen_at_rest(np.stack([key.actions for key in persona.keys])))
+    offset = persona_offset(persona.neutral_cm, track.neutral_cm, rest)
+    return CastPlan(track, persona, a, b, mix, offset, detail, rank)
