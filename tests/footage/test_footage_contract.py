@@ -48,9 +48,13 @@ def test_contract(footage):
             again = footage.frame(frame.index)
             for a, b in zip(frame.planes, again.planes, strict=True):
                 np.testing.assert_array_equal(a, b)
+            near = footage.near(frame.index)
+            assert near.index <= frame.index
+            np.testing.assert_array_equal(near.planes[0], frames[near.index].planes[0])
         for index in (-1, count):
-            with pytest.raises(SettingsError, match=str(index)):
-                footage.frame(index)
+            for read in (footage.frame, footage.near):
+                with pytest.raises(SettingsError, match=str(index)):
+                    read(index)
         footage.close()
         footage.close()
 

@@ -32,7 +32,7 @@ from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import CastingError, NoFace
 from digidouble.farm import RenderResult, RenderSettings, left_out, render_shot
-from digidouble.farm.local import default_gate, frames_to_look_at, look_at_plate
+from digidouble.farm.gate import default_gate, frames_to_look_at, look_at_plate
 from digidouble.footage import Footage, FootageSettings
 from digidouble.footage.still import scaled_still
 from digidouble.performance import PerformSettings, analyse, load_performance

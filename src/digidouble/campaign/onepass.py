@@ -24,7 +24,7 @@ from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import ContentRefused, DigidoubleError, NoFace
 from digidouble.farm.gate import GATE_SIDE, default_gate, frames_to_look_at, look_at_plate
-from digidouble.farm.local import faces_in
+from digidouble.farm.prepared import faces_in
 from digidouble.footage import Footage
 from digidouble.perception.content import ContentGate
 from digidouble.pipeline import render_frame

@@ -27,7 +27,7 @@ class DeliverySettings:
             in its alpha unless the plate brings an alpha of its own.
         quality: "draft" encodes fast; "standard" and "final" compress better; "final" makes a .mov ProRes.
         crf: constant rate factor of H.264/H.265, 0..51; None takes the quality's own.
-        threads: encoder threads; renders in segments use one for H.264 and H.265, whose bits could depend on it.
+        threads: encoder threads, of every segment: never the machine's number, for H.264's and H.265's bits could depend on it.
         audio: copy the plate's audio packets.
         sound: file whose sound is delivered instead of the plate's; None is the plate's own.
         frame_range: the part of the shot that is delivered; audio is trimmed and timecode advanced to it.

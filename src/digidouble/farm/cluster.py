@@ -4,13 +4,12 @@ a task is a handful of numbers, and finished segments come home to be written he
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from digidouble.errors import FarmError
-from digidouble.farm.node import Job, Node, packed
+from digidouble.farm.node import Node, job_of, packed
 from digidouble.farm.pool import Pool, Work, connected
 from digidouble.farm.segments import SegmentStore, runs_of
 from digidouble.farm.settings import RenderSettings
@@ -46,9 +45,7 @@ def render_on_cluster(
             "rendering on Ray needs a plate, a performance and personas that are files (their hashes name the work)"
         )
     with connected(str(settings.workers)) as ray:
-        passes = store.place.passes
-        hair = passes.hair if passes else {}
-        job = Job(store.plan, replace(settings, workers=0), store.facts, plate.settings, hair)
+        job = job_of(store, settings, plate)
         shared = ray.put(packed(Path(performance.file))), ray.put(dict(casting))
         pool = Pool(ray, Node, (job, *shared), store.plan.shot)
         try:
@@ -69,7 +66,7 @@ def _use(pool: Pool, store: SegmentStore, clock: StageClock, moved: Callable[[in
             pool.drop(actor, segment)
             moved(len(segment))
         for stage, seconds in stages.items():
-            clock.seconds[stage] = clock.seconds.get(stage, 0.0) + seconds
+            clock.add(stage, seconds)
 
     def left(run: Run) -> Run | None:
         missing = set(store.missing)  # some of a run may be home already

@@ -1,4 +1,4 @@
-"""The threads of one machine: a decoder ahead, workers on frames, the encoder in order, constant memory."""
+"""The threads of one process, in constant memory: a decoder ahead, workers on frames, the encoder in order; or all of it on one thread."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from digidouble.schema.time import FrameRange
 
 AHEAD = 4  # frames decoded or pending per worker
 Finished = tuple[Frame, list[Layer]]
+Rendered = Generator[tuple[Frame, Frame, list[Layer]], None, None]  # plate frame, finished frame, its layers; in order
+Seen = Callable[[Frame, Frame], None]
 Decoded = queue.Queue[Frame | BaseException | None]
 
 
@@ -42,7 +44,7 @@ class Crew:
         self._hair = place.passes.hair if place.passes else {}
         cv2.setNumThreads(1)  # frames run in parallel; a second layer of threads would only get in the way
 
-    def render(self, run: list[FrameRange], seen: Callable[[Frame, Frame], None]) -> Iterator[FrameRange]:
+    def render(self, run: list[FrameRange], seen: Seen) -> Iterator[FrameRange]:
         """Render segments that follow each other into their place; yields each when it is complete on the disk.
 
         `seen`: called with every plate frame and finished frame, in order. Whatever it raises ends the run.
@@ -50,25 +52,15 @@ class Crew:
         Raises:
             OutputError, MediaError: a segment cannot be written, the plate does not decode; unfinished segments are removed.
         """
-        place, clock = self._place, self.clock
+        place = self._place
+        if self._workers == 1:
+            yield from self._alone(run, seen)
+            return
         passes = StagedPasses(place.passes, place.passes_folder, run) if place.passes else None
         rendered = self._rendered(FrameRange(run[0].start, run[-1].end_exclusive), passes)
         try:
             for segment in run:
-                writer = SegmentWriter(place.plan, place.path(segment), segment)
-                try:
-                    for index in segment:
-                        source, result, layers = self._next(rendered, index)
-                        clock.start()
-                        matte = matte_over(layers, result.size_hw) if place.plan.wants_matte else None
-                        writer.write(result, matte)
-                        clock.lap("encode")
-                        seen(source, result)
-                    clock.start()
-                    writer.close()
-                    clock.lap("encode")
-                finally:
-                    writer.discard()
+                self._write(segment, rendered, seen)
                 if passes:
                     passes.finish(segment)
                 yield segment
@@ -77,9 +69,34 @@ class Crew:
             if passes:
                 passes.discard()
 
-    def _next(
-        self, rendered: Iterator[tuple[Frame, Frame, list[Layer]]], index: int
-    ) -> tuple[Frame, Frame, list[Layer]]:
+    def _alone(self, run: list[FrameRange], seen: Seen) -> Iterator[FrameRange]:
+        lane = Lane(self)
+        try:
+            for segment in run:
+                lane.render(segment, seen)
+                yield segment
+        finally:
+            lane.close()
+
+    def _write(self, segment: FrameRange, rendered: Rendered, seen: Seen) -> None:
+        """One segment's file, from frames that begin with its first."""
+        place, clock = self._place, self.clock
+        writer = SegmentWriter(place.plan, place.path(segment), segment)
+        try:
+            for index in segment:
+                source, result, layers = self._next(rendered, index)
+                clock.start()
+                matte = matte_over(layers, result.size_hw) if place.plan.wants_matte else None
+                writer.write(result, matte)
+                clock.lap("encode")
+                seen(source, result)
+            clock.start()
+            writer.close()
+            clock.lap("encode")
+        finally:
+            writer.discard()
+
+    def _next(self, rendered: Rendered, index: int) -> tuple[Frame, Frame, list[Layer]]:
         item = next(rendered, None)
         if item is None:
             raise UnreadableMedia(f"{self._place.plan.shot.path}: ends before frame {index}")
@@ -96,10 +113,8 @@ class Crew:
         clock.lap("passes")
         return out, layers
 
-    def _rendered(
-        self, frames: FrameRange, passes: StagedPasses | None
-    ) -> Generator[tuple[Frame, Frame, list[Layer]], None, None]:
-        """(plate frame, finished frame, its layers) in order; at most AHEAD frames a worker are in memory."""
+    def _rendered(self, frames: FrameRange, passes: StagedPasses | None) -> Rendered:
+        """Several frames at a time; at most AHEAD a worker are in memory."""
         decoded: Decoded = queue.Queue(maxsize=AHEAD * self._workers)
         stop = threading.Event()
         reader = threading.Thread(target=self._decode, args=(frames, decoded, stop), name="decode", daemon=True)
@@ -142,6 +157,45 @@ class Crew:
             _put(decoded, None, stop)
         except BaseException as e:
             _put(decoded, e, stop)
+
+
+class Lane:
+    """A crew's work on the thread that asks, a frame at a time. Segments that follow each other share a decoder."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew, self._next = crew, -1
+        self._passes: StagedPasses | None = None
+        self._rendered: Rendered | None = None
+
+    def render(self, segment: FrameRange, seen: Seen) -> None:
+        """Complete a segment on the disk. Raises as `Crew.render`."""
+        place = self._crew._place
+        self._passes = StagedPasses(place.passes, place.passes_folder, [segment]) if place.passes else None
+        if self._rendered is None or segment.start != self._next:
+            self.close()
+            self._rendered = self._one_by_one(FrameRange(segment.start, place.plan.frames.end_exclusive))
+        try:
+            self._crew._write(segment, self._rendered, seen)
+            if self._passes:
+                self._passes.finish(segment)
+        finally:
+            if self._passes:
+                self._passes.discard()
+        self._next = segment.end_exclusive
+
+    def close(self) -> None:
+        """Let go of the plate."""
+        if self._rendered is not None:
+            self._rendered.close()
+        self._rendered = None
+
+    def _one_by_one(self, frames: FrameRange) -> Rendered:
+        crew = self._crew
+        crew.clock.start()
+        for frame in crew._plate.frames(frames):
+            crew.clock.lap("decode")
+            yield frame, *crew._finished(frame, self._passes)
+            crew.clock.start()
 
 
 def _put(q: Decoded, item: Frame | BaseException | None, stop: threading.Event) -> None:

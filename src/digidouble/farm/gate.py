@@ -24,12 +24,17 @@ def frames_to_look_at(frames: FrameRange, fps: float) -> frozenset[int]:
 
 
 def look_at_plate(gate: ContentGate, plate: Footage, indices: frozenset[int]) -> None:
-    """Show the gate a plate before anything else is done with it; a gate that has seen one is not asked again.
+    """Show the gate a plate before anything else is done with it: the key frames before `indices`, for what lies between two of them
+    takes long to decode, and the gate sees the result at `indices` themselves. A gate that has seen a plate is not asked again.
 
     Raises:
         ContentRefused: it has adult content.
     """
     if any(score.where == "plate" for score in gate.scores):
         return
+    seen = set[int]()
     for index in sorted(indices):
-        gate.look("plate", index, rgb8_from_frame(plate.frame(index), GATE_SIDE))
+        frame = plate.near(index)
+        if frame.index not in seen:
+            gate.look("plate", frame.index, rgb8_from_frame(frame, GATE_SIDE))
+        seen.add(frame.index)

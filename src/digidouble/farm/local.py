@@ -7,35 +7,39 @@ interruption can change a bit of the result. The content gate and the signature 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import closing
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from digidouble.capture import read_revocations
-from digidouble.deliver.passes import PassesPlan, layer_names, pass_stem
-from digidouble.deliver.segments import SegmentPlan, plan_segments
+from digidouble.deliver.segments import plan_segments
 from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
-from digidouble.deliver.sidecar import PassTrack
 from digidouble.deliver.staged_passes import deliver_passes
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import NoFace, SettingsError
 from digidouble.farm.crew import Crew
 from digidouble.farm.gate import default_gate, frames_to_look_at, look_at_plate
 from digidouble.farm.looks import Looks, curves_of
-from digidouble.farm.segments import Place, SegmentStore, job_facts, runs_of
+from digidouble.farm.node import job_of
+from digidouble.farm.prepared import faces_in, passes_plan, prepare_shot
+from digidouble.farm.processes import Processes, worth_processes
+from digidouble.farm.segments import Place, SegmentStore, job_facts, runs_of, split
 from digidouble.farm.settings import Progress, RenderResult, RenderSettings
+from digidouble.farm.worker import Start
 from digidouble.footage import Footage
 from digidouble.perception.content import ContentGate
 from digidouble.perception.hair import HairLook
-from digidouble.pipeline import hair_looks, prepare
+from digidouble.pipeline import hair_looks
 from digidouble.render import PreparedCast
 from digidouble.schema.clock import StageClock
-from digidouble.schema.frame import Frame, Roi
+from digidouble.schema.frame import Frame
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
+
+Assets = tuple[Footage, Performance, Mapping[str, Persona]]
 
 
 def render_shot(
@@ -59,40 +63,44 @@ def render_shot(
             f"{performance.shot.path}: no face was found on this plate, so there is nothing to stand in for. See: digidouble perform --help"
         )
     started = time.perf_counter()
-    casts = prepare_shot(performance, casting, settings)
     frames = (settings.frame_range or FrameRange(0, plate.shot.frame_count)).clipped(plate.shot.frame_count)
     if len(frames) == 0:
         raise SettingsError(f"the frame range is empty: {plate.shot.path} has frames 0:{plate.shot.frame_count}.")
-    delivery = replace(delivery, personas=tuple(dict.fromkeys((p.name, p.sha256) for p in casting.values())))
-    if settings.frame_range is not None:
-        delivery = replace(delivery, frame_range=frames)
-    open_writer(out, performance.shot, delivery).abort()  # what would be refused at the end is refused now
-    plan = plan_segments(out, performance.shot, delivery, frames, faces_in(performance, frames.start))
-    passes_plan(performance, casts, plan, settings, {})  # likewise
-    clock, gate = StageClock(), gate or default_gate()
-    clock.start()
-    looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
-    look_at_plate(gate, plate, looked_at)
-    clock.lap("gate")
-    place = Place.beside(plan, passes_plan(performance, casts, plan, settings, _hair(casts, plate, settings, clock)))
-    looks = Looks(casts, frames, settings.samples, gate, looked_at, plan.mark)
-    asked = _revocations_note(settings)
-    with SegmentStore(place, job_facts(performance, casts, settings, place)) as store:
-        continued = store.done_frames
-        moved = _Moved(progress, continued, len(frames))
-        if isinstance(settings.workers, str):
-            from digidouble.farm.cluster import render_on_cluster
-
-            render_on_cluster(
-                store, (plate, performance, casting), settings, clock, moved.by, lambda: looks.take_rest(plate)
-            )
-        else:
-            _render_missing(store, Crew(plate, casts, place, settings.workers, clock), looks, moved)
+    clock, gate, assets = StageClock(), gate or default_gate(), (plate, performance, casting)
+    with Processes(_others(performance, settings, frames)) as processes:
+        casts = prepare_shot(performance, casting, settings)
+        delivery = replace(delivery, personas=tuple(dict.fromkeys((p.name, p.sha256) for p in casting.values())))
+        if settings.frame_range is not None:
+            delivery = replace(delivery, frame_range=frames)
+        open_writer(out, performance.shot, delivery).abort()  # what would be refused at the end is refused now
+        plan = plan_segments(out, performance.shot, delivery, frames, faces_in(performance, frames.start))
+        passes_plan(performance, casts, plan, settings, {})  # likewise
         clock.start()
-        looks.take_rest(plate)
+        looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
+        look_at_plate(gate, plate, looked_at)
         clock.lap("gate")
-        delivered, passes = _joined(store, {"content_gate": gate.record(), "revocations": asked})
-        clock.lap("encode")
+        place = Place.beside(
+            plan, passes_plan(performance, casts, plan, settings, _hair(casts, plate, settings, clock))
+        )
+        looks = Looks(casts, frames, settings.samples, gate, looked_at, plan.mark)
+        asked = _revocations_note(settings)
+        with SegmentStore(place, job_facts(performance, casts, settings, place)) as store:
+            continued = store.done_frames
+            moved = _Moved(progress, continued, len(frames))
+            if isinstance(settings.workers, str):
+                from digidouble.farm.cluster import render_on_cluster
+
+                render_on_cluster(store, assets, settings, clock, moved.by, lambda: looks.take_rest(plate))
+            else:
+                crew = Crew(plate, casts, place, settings.workers, clock)
+                with closing(_rendered(store, crew, processes, assets, settings, looks, moved)) as rendered:
+                    for segment in rendered:
+                        store.keep(segment)
+            clock.start()
+            looks.take_rest(plate)
+            clock.lap("gate")
+            delivered, passes = _joined(store, {"content_gate": gate.record(), "revocations": asked})
+            clock.lap("encode")
     return RenderResult(
         delivered=delivered,
         frames=len(frames),
@@ -112,37 +120,6 @@ def render_shot(
     )
 
 
-def prepare_shot(
-    performance: Performance, casting: Mapping[str, Persona], settings: RenderSettings
-) -> list[PreparedCast]:
-    """What the frames of a shot are rendered from, as the settings ask. Raises as `pipeline.prepare`."""
-    revocations, today = read_revocations(settings.revoked), date.today()
-    for persona in casting.values():
-        revocations.check(persona, today)
-    final = settings.quality == "final"
-    return prepare(performance, casting, settings.look, purpose=settings.purpose, radiance=final)
-
-
-def passes_plan(
-    performance: Performance, casts: list[PreparedCast], plan: SegmentPlan, settings: RenderSettings, hair: Mapping[int, HairLook]
-) -> PassesPlan | None:  # fmt: skip
-    """How the passes are written, when any were asked for; `hair` as from `pipeline.hair_looks`. Raises OutputError: they cannot go there."""
-    if settings.passes is None:
-        return None
-    names = layer_names([(c.plan.track.track_id, c.plan.persona.name) for c in casts])
-    tracks = tuple(
-        PassTrack(
-            (t := c.plan.track), names[t.track_id], c.plan.persona.name, c.plan.persona.sha256, hair.get(t.track_id)
-        )
-        for c in casts
-    )
-    first = tuple(faces_in(performance, plan.frames.start))
-    stem = pass_stem(plan.out)
-    return PassesPlan(
-        settings.passes, stem, plan.shot, plan.frames, tracks, plan.settings, settings.passes_format, first
-    )
-
-
 def _hair(
     casts: list[PreparedCast], plate: Footage, settings: RenderSettings, clock: StageClock
 ) -> dict[int, HairLook]:
@@ -152,23 +129,6 @@ def _hair(
     found = hair_looks(casts, plate)
     clock.lap("hair")
     return found
-
-
-def left_out(casting: Mapping[str, Persona], quality: str) -> list[str]:
-    """What a quality promises and this cast or this version cannot keep, for people."""
-    plain = sorted({p.name for p in casting.values() if p.radiance is None})
-    notes = []
-    if quality == "final" and plain:
-        notes.append(
-            f"final: {', '.join(plain)} {'has' if len(plain) == 1 else 'have'} no radiance field and "
-            f"{'is' if len(plain) == 1 else 'are'} drawn from atlases; make one with: digidouble persona build ... --level radiance"
-        )
-    if quality != "draft":
-        notes.append(
-            f"{quality}: this version ships no fusion network, so none is used"
-            + ("; detail is not made up while rendering, only by persona build --detail" if quality == "final" else "")
-        )
-    return notes
 
 
 class _Moved:
@@ -186,16 +146,33 @@ class _Moved:
             self._progress(self._done, self._total)
 
 
-def _render_missing(store: SegmentStore, crew: Crew, looks: Looks, moved: _Moved) -> None:
-    """Segments that are not there yet, in order, on the threads of this process."""
+def _others(performance: Performance, settings: RenderSettings, frames: FrameRange) -> int:
+    """How many processes help this one."""
+    workers = settings.workers if isinstance(settings.workers, int) else 1
+    return workers - 1 if performance.file and worth_processes(len(split(frames)), workers) else 0
+
+
+def _rendered(
+    store: SegmentStore, crew: Crew, processes: Processes, assets: Assets, settings: RenderSettings, looks: Looks, moved: _Moved
+) -> Generator[FrameRange, None, None]:  # fmt: skip
+    """Segments that are not there yet, on this machine: by processes when there are any, else by threads of this one."""
 
     def seen(source: Frame, result: Frame) -> None:
         looks.take(source, result)
         moved.by(1)
 
+    if len(processes) and store.missing and store.facts:
+        plate, performance, casting = assets
+        where = Path(plate.shot.path), Path(performance.file or ""), store.place.folder, store.place.passes_folder
+        start = Start(job_of(store, settings, plate), dict(casting), *where, looks.wanted)
+        yield from processes.render(crew, start, store.missing, looks.take, moved.by)
+        if processes.lost:
+            store.notes.append(
+                f"{processes.lost} worker processes were lost (out of memory?); the others did their work"
+            )
+        return
     for run in runs_of(store.missing, len(store.segments)):
-        for segment in crew.render(run, seen):
-            store.keep(segment)
+        yield from crew.render(run, seen)
 
 
 def _joined(store: SegmentStore, notes: dict[str, object]) -> tuple[DeliveredFiles, DeliveredFiles | None]:
@@ -214,10 +191,3 @@ def _revocations_note(settings: RenderSettings) -> dict[str, Any]:
     """Which list was asked, for the log."""
     found = read_revocations(settings.revoked)
     return {"list": found.name or None, "sha256": found.sha256 or None, "entries": len(found.entries)}
-
-
-def faces_in(performance: Performance, index: int) -> list[Roi]:
-    """Where faces are in a frame, for the visible label to keep clear of."""
-    shown = [t for t in performance.tracks if t.shown_at(index) > 0]
-    boxes = [t.sample(index).points_px[:, :2] for t in shown]
-    return [Roi(*(int(v) for v in (*b.min(0), *b.max(0)))) for b in boxes]

@@ -40,6 +40,11 @@ class Looks:
         self._samples: dict[int, Sample] = {}
         self._left = self._sampled | gate_frames
 
+    @property
+    def wanted(self) -> frozenset[int]:
+        """Frames that have not passed yet."""
+        return frozenset(self._left)
+
     def take(self, source: Frame, result: Frame) -> None:
         """A frame of the plate and what became of it. Raises ContentRefused: the gate saw adult content."""
         if result.index not in self._left:

@@ -22,8 +22,8 @@ from jaxtyping import UInt8
 from digidouble.deliver.segments import SegmentPlan
 from digidouble.errors import FarmError
 from digidouble.farm.crew import Crew
-from digidouble.farm.local import passes_plan
-from digidouble.farm.segments import Place, job_facts
+from digidouble.farm.prepared import passes_plan
+from digidouble.farm.segments import Place, SegmentStore, job_facts
 from digidouble.farm.settings import RenderSettings
 from digidouble.footage import Footage, FootageSettings, open_footage
 from digidouble.perception.hair import HairLook
@@ -54,6 +54,14 @@ class Job:
     hair: Mapping[int, HairLook] = field(default_factory=dict)
 
 
+def job_of(store: SegmentStore, settings: RenderSettings, plate: Footage) -> Job:
+    """What others are told of a store's work. Raises FarmError: its inputs cannot be named by hashes."""
+    if store.facts is None:
+        raise FarmError("rendering elsewhere needs a plate, a performance and personas that are files")
+    hair = store.place.passes.hair if store.place.passes else {}
+    return Job(store.plan, replace(settings, workers=0), store.facts, plate.settings, hair)
+
+
 def packed(path: Path) -> Bytes:
     """A performance as one array of bytes, also when it is a folder. Raises FarmError: it cannot be read."""
     try:
@@ -80,6 +88,30 @@ def holds_plate(shot: Shot) -> bool:
         return False
 
 
+def opened(
+    job: Job, plate: Path, performance: Path, casting: Mapping[str, Persona], place: Place, threads: int
+) -> tuple[Place, Crew]:
+    """A job's assets, ready to render. `place`: where its segments go; how its passes are written is found out here.
+
+    Raises:
+        FarmError: this process would not render the same bits as the one that asks (other versions, another plate).
+    """
+    performed = load_performance(performance)
+    footage: Footage = open_footage(plate, job.footage)
+    # The one who asks has read the list of revocations; consent itself is checked here, too.
+    final = job.settings.quality == "final"
+    casts = prepare(performed, casting, job.settings.look, purpose=job.settings.purpose, radiance=final)
+    settings = replace(job.settings, passes=place.passes_folder / "passes") if job.settings.passes else job.settings
+    place = replace(place, passes=passes_plan(performed, casts, job.plan, settings, job.hair))
+    facts = job_facts(performed, casts, job.settings, place) or {}
+    if footage.shot.sha256 != job.plan.shot.sha256 or facts != job.facts:
+        other = ", ".join(k for k, v in job.facts.items() if facts.get(k) != v) or "plate"
+        raise FarmError(
+            f"a worker would not render the same bits: {other} differ there; install the same versions on every node"
+        )
+    return place, Crew(footage, casts, place, threads)
+
+
 class Node:
     """The assets of a job on one machine. `threads`: frames in work at a time."""
 
@@ -103,27 +135,14 @@ class Node:
         Raises:
             FarmError: this machine would not render the same bits as the one that asks (other versions, another plate).
         """
-        job, path = self._job, Path(self._job.plan.shot.path)
+        path = Path(self._job.plan.shot.path)
         if plate is not None:
             path = self._folder / f"plate{path.suffix}"
             plate.tofile(path)
         perf = self._folder / "plate.perf"
         np.asarray(self._performance).tofile(perf)
-        performance = load_performance(perf)
-        footage: Footage = open_footage(path, job.footage)
-        # The one who asks has read the list of revocations; consent itself is checked here, too.
-        final = job.settings.quality == "final"
-        casts = prepare(performance, self._casting, job.settings.look, purpose=job.settings.purpose, radiance=final)
-        settings = replace(job.settings, passes=self._folder / "passes") if job.settings.passes else job.settings
-        passes = passes_plan(performance, casts, job.plan, settings, job.hair)
-        self._place = Place(job.plan, self._folder, passes, self._folder)
-        facts = job_facts(performance, casts, job.settings, self._place) or {}
-        if footage.shot.sha256 != job.plan.shot.sha256 or facts != job.facts:
-            other = ", ".join(k for k, v in job.facts.items() if facts.get(k) != v) or "plate"
-            raise FarmError(
-                f"a worker would not render the same bits: {other} differ there; install the same versions on every node"
-            )
-        self._crew = Crew(footage, casts, self._place, self._threads)
+        here = Place(self._job.plan, self._folder, None, self._folder)
+        self._place, self._crew = opened(self._job, path, perf, self._casting, here, self._threads)
 
     def render(self, run: list[FrameRange]) -> dict[str, float]:
         """Render segments that follow each other, to be fetched with `read`. Returns the seconds each stage took.

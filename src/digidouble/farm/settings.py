@@ -29,8 +29,9 @@ class RenderSettings:
     Attributes:
         quality: draft is geometry, atlases, light and blend; standard renders the same and encodes better; final draws skin
             from the persona's radiance field, if it has one.
-        workers: frames in work at a time on this machine (0 takes its cores), or a Ray cluster: ray://HOST:PORT, or ray://local
-            for one started here. The result does not depend on it.
+        workers: cores that render on this machine, or a Ray cluster: ray://HOST:PORT, or ray://local for one started here. 0 takes
+            all cores as threads of one process; N of 2 or more takes N processes where a shot is long enough: a tenth faster, N
+            times the memory. The result does not depend on it.
         frame_range: the part of the shot to render; None is all of it.
         purpose: what the result is for; each persona's consent must cover it. None asks only that consent is valid today.
         revoked: list of consents that were taken back (docs/labels.md); None takes the one that DIGIDOUBLE_REVOKED names, if any.

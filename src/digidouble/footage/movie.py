@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -259,6 +259,14 @@ class MovieFootage(Footage):
                     self._cursor = (index + 1, frames)
                     return frame
             raise self._missing(index)
+
+    def _near(self, index: int) -> Frame:
+        if self._pts is not None:
+            with closing(self._numbered(int(self._pts[index]))) as pictures:
+                first = next(pictures, None)
+            if first is not None and first[0] <= index:
+                return self._frame_of(*first)
+        return self._seek(index)
 
     def _let_go(self) -> None:
         if self._cursor is not None:

@@ -43,8 +43,19 @@ class Footage(ABC):
             SettingsError: there is no such frame.
             UnreadableMedia, MissingFrame: as for `frames`.
         """
+        self._check(index)
+        return self._seek(index)
+
+    def near(self, index: int) -> Frame:
+        """Frame `index`, or an earlier one that is much sooner at hand: of a movie the key frame before it. Raises as `frame`."""
+        self._check(index)
+        return self._near(index)
+
+    def _check(self, index: int) -> None:
         if not 0 <= index < self.shot.frame_count:
             raise SettingsError(f"{self.shot.path}: no frame {index}; the shot has 0..{self.shot.frame_count - 1}")
+
+    def _near(self, index: int) -> Frame:
         return self._seek(index)
 
     @abstractmethod

@@ -20,6 +20,10 @@ class StageClock:
     def lap(self, stage: str) -> None:
         """Book the time since `start` or the last `lap` in this thread."""
         now = time.perf_counter()
-        with self._lock:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._here.at
+        self.add(stage, now - self._here.at)
         self._here.at = now
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Book time that was measured elsewhere."""
+        with self._lock:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + seconds

@@ -1,0 +1,73 @@
+"""What a shot is rendered from, as settings ask: casts, the plan of its passes, and what cannot be kept of a promise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import date
+
+from digidouble.capture import read_revocations
+from digidouble.deliver.passes import PassesPlan, layer_names, pass_stem
+from digidouble.deliver.segments import SegmentPlan
+from digidouble.deliver.sidecar import PassTrack
+from digidouble.farm.settings import RenderSettings
+from digidouble.perception.hair import HairLook
+from digidouble.pipeline import prepare
+from digidouble.render import PreparedCast
+from digidouble.schema.frame import Roi
+from digidouble.schema.performance import Performance
+from digidouble.schema.persona import Persona
+
+
+def prepare_shot(
+    performance: Performance, casting: Mapping[str, Persona], settings: RenderSettings
+) -> list[PreparedCast]:
+    """What the frames of a shot are rendered from, as the settings ask. Raises as `pipeline.prepare`."""
+    revocations, today = read_revocations(settings.revoked), date.today()
+    for persona in casting.values():
+        revocations.check(persona, today)
+    final = settings.quality == "final"
+    return prepare(performance, casting, settings.look, purpose=settings.purpose, radiance=final)
+
+
+def passes_plan(
+    performance: Performance, casts: list[PreparedCast], plan: SegmentPlan, settings: RenderSettings, hair: Mapping[int, HairLook]
+) -> PassesPlan | None:  # fmt: skip
+    """How the passes are written, when any were asked for; `hair` as from `pipeline.hair_looks`. Raises OutputError: they cannot go there."""
+    if settings.passes is None:
+        return None
+    names = layer_names([(c.plan.track.track_id, c.plan.persona.name) for c in casts])
+    tracks = tuple(
+        PassTrack(
+            (t := c.plan.track), names[t.track_id], c.plan.persona.name, c.plan.persona.sha256, hair.get(t.track_id)
+        )
+        for c in casts
+    )
+    first = tuple(faces_in(performance, plan.frames.start))
+    stem = pass_stem(plan.out)
+    return PassesPlan(
+        settings.passes, stem, plan.shot, plan.frames, tracks, plan.settings, settings.passes_format, first
+    )
+
+
+def left_out(casting: Mapping[str, Persona], quality: str) -> list[str]:
+    """What a quality promises and this cast or this version cannot keep, for people."""
+    plain = sorted({p.name for p in casting.values() if p.radiance is None})
+    notes = []
+    if quality == "final" and plain:
+        notes.append(
+            f"final: {', '.join(plain)} {'has' if len(plain) == 1 else 'have'} no radiance field and "
+            f"{'is' if len(plain) == 1 else 'are'} drawn from atlases; make one with: digidouble persona build ... --level radiance"
+        )
+    if quality != "draft":
+        notes.append(
+            f"{quality}: this version ships no fusion network, so none is used"
+            + ("; detail is not made up while rendering, only by persona build --detail" if quality == "final" else "")
+        )
+    return notes
+
+
+def faces_in(performance: Performance, index: int) -> list[Roi]:
+    """Where faces are in a frame, for the visible label to keep clear of."""
+    shown = [t for t in performance.tracks if t.shown_at(index) > 0]
+    boxes = [t.sample(index).points_px[:, :2] for t in shown]
+    return [Roi(*(int(v) for v in (*b.min(0), *b.max(0)))) for b in boxes]

@@ -1,0 +1,98 @@
+"""A process that renders segments for another one on the same machine.
+
+A program of its own and not a fork: a fork would copy running threads, and `multiprocessing` would run a user's script a second time.
+It is told what to do through a pipe that it inherits, and ends when its standard input does: with whoever started it, however that
+ended.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from digidouble.errors import DigidoubleError, FarmError
+from digidouble.farm.crew import Lane
+from digidouble.farm.node import Job, opened
+from digidouble.farm.segments import Place
+from digidouble.schema.clock import StageClock
+from digidouble.schema.frame import Frame
+from digidouble.schema.persona import Persona
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a worker is told first.
+
+    Attributes:
+        folder, passes_folder: where its segments and their passes go, with everybody else's.
+        wanted: frames that the one who asks wants to look at.
+    """
+
+    job: Job
+    casting: Mapping[str, Persona]
+    plate: Path
+    performance: Path
+    folder: Path
+    passes_folder: Path
+    wanted: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A segment is there. `stages`: the seconds that each took. `looks`: (plate's frame, finished frame) of those that were wanted."""
+
+    stages: dict[str, float]
+    looks: list[tuple[Frame, Frame]]
+
+
+def serve(pipe: Connection) -> None:
+    """Answer `Start` with None, then every segment with what was `Made`; errors are answered as they are."""
+    try:
+        start: Start = pipe.recv()
+        place = Place(start.job.plan, start.folder, None, start.passes_folder)
+        _, crew = opened(start.job, start.plate, start.performance, start.casting, place, 1)
+        pipe.send(None)
+        lane = Lane(crew)
+        while (segment := pipe.recv()) is not None:
+            crew.clock = StageClock()
+            looks = _Looks(start.wanted)
+            lane.render(segment, looks.take)
+            pipe.send(Made(dict(crew.clock.seconds), looks.taken))
+        lane.close()
+    except DigidoubleError as e:
+        pipe.send(e)
+    except EOFError:  # nobody asks any more
+        return
+    except Exception as e:
+        pipe.send(FarmError(f"a worker process failed: {type(e).__name__}: {e}"))
+
+
+class _Looks:
+    """Keeps the frames that are wanted."""
+
+    def __init__(self, wanted: frozenset[int]) -> None:
+        self._wanted, self.taken = wanted, list[tuple[Frame, Frame]]()
+
+    def take(self, source: Frame, result: Frame) -> None:
+        if result.index in self._wanted:
+            self.taken.append((source, result))
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """The process. The pipe's number is its only argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who asks
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with Connection(int(sys.argv[1])) as pipe:
+        serve(pipe)
+    os._exit(0)  # the thread that reads standard input would be waited for
