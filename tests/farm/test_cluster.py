@@ -17,7 +17,7 @@ from test_segments import UNMARKED, files, render, same, segments_folder, short_
 
 from digidouble.errors import FarmError, SettingsError
 from digidouble.farm import RenderSettings, cluster, pool, render_shot
-from digidouble.farm.node import Job, Node, packed
+from digidouble.farm.node import Job, Node, job_of, packed
 from digidouble.farm.segments import Place, SegmentStore
 from digidouble.farm.settings import RAY
 from digidouble.perception.hair import CELLS, HairLook
@@ -102,13 +102,13 @@ def test_a_node_is_told_what_hair_looks_like(files, tmp_path, monkeypatch):  # n
     class Told(Exception):
         pass
 
-    def telling(*job) -> None:
-        told["job"] = Job(*job)
+    def telling(*of) -> None:
+        told["job"] = job_of(*of)
         raise Told
 
     monkeypatch.setattr(cluster, "connected", lambda address: contextlib.nullcontext())
     monkeypatch.setattr(cluster, "packed", lambda path: path)
-    monkeypatch.setattr(cluster, "Job", telling)
+    monkeypatch.setattr(cluster, "job_of", telling)
     settings = RenderSettings(passes=tmp_path / "p", frame_range=FrameRange(0, 2))
     with pytest.raises(Told):
         render(files, tmp_path / "a.mp4", replace(settings, workers="ray://local"))

@@ -176,7 +176,9 @@ def test_difficult_containers_number_frames_alike_by_stream_and_by_seek(tmp_path
 
 
 def test_near_is_the_key_frame_before(tmp_path):
-    path = numbered_movie(tmp_path / "a.mp4", 40, options={"qp": "0", "g": "16", "keyint_min": "16", "sc_threshold": "0"})
+    path = numbered_movie(
+        tmp_path / "a.mp4", 40, options={"qp": "0", "g": "16", "keyint_min": "16", "sc_threshold": "0"}
+    )
     with open_footage(path) as footage:
         assert [footage.near(i).index for i in (0, 5, 15, 16, 31, 39)] == [0, 0, 0, 16, 16, 32]
 

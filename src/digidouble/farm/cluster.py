@@ -10,7 +10,8 @@ from typing import Any
 
 from digidouble.errors import FarmError
 from digidouble.farm.node import Node, job_of, packed
-from digidouble.farm.pool import Pool, Work, connected
+from digidouble.farm.pool import Pool, Work, connected, one_for_all_cores
+from digidouble.farm.processes import worth_processes
 from digidouble.farm.segments import SegmentStore, runs_of
 from digidouble.farm.settings import RenderSettings
 from digidouble.footage import Footage
@@ -19,7 +20,7 @@ from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
 
-LONGEST_RUN = 4  # segments
+LONGEST_RUN = 6  # segments: each run begins with a seek
 Run = list[FrameRange]
 
 
@@ -47,7 +48,13 @@ def render_on_cluster(
     with connected(str(settings.workers)) as ray:
         job = job_of(store, settings, plate)
         shared = ray.put(packed(Path(performance.file))), ray.put(dict(casting))
-        pool = Pool(ray, Node, (job, *shared), store.plan.shot)
+        missing = len(store.missing)
+
+        def actors(cores: int) -> list[int]:
+            """A process a core where the shot is long enough: threads get in each other's way."""
+            return [1] * cores if worth_processes(missing, cores) else one_for_all_cores(cores)
+
+        pool = Pool(ray, Node, (job, *shared), store.plan.shot, actors)
         try:
             pool.start(meanwhile)
             longest = max(1, min(LONGEST_RUN, len(store.missing) // (3 * pool.size)))

@@ -78,17 +78,26 @@ class _Machine:
     work: dict[Any, tuple[Any, int]] = field(default_factory=dict)
 
 
-class Pool:
-    """An actor on every machine. `kind(*assets, threads)` is what runs there: see `node.Node` for what it must answer."""
+def one_for_all_cores(cores: int) -> list[int]:
+    """The threads of each actor of a machine: one actor, which works on all of its cores."""
+    return [cores]
 
-    def __init__(self, ray: Any, kind: type, assets: tuple[Any, ...], shot: Shot) -> None:
-        """`shot`: of the plate, which is sent to machines that do not have it under its path."""
-        self.ray, self._kind, self._assets, self._shot = ray, kind, assets, shot
+
+class Pool:
+    """Actors on every machine. `kind(*assets, threads)` is what runs there: see `node.Node` for what it must answer."""
+
+    def __init__(
+        self, ray: Any, kind: type, assets: tuple[Any, ...], shot: Shot, actors: Callable[[int], list[int]] = one_for_all_cores
+    ) -> None:  # fmt: skip
+        """`shot`: of the plate, which is sent to machines that do not have it under its path. `actors`: cores of a machine -> the
+        threads of each of its actors."""
+        self.ray, self._kind, self._assets, self._shot, self._actors = ray, kind, assets, shot, actors
         self._plate: Any = None  # in the object store when a machine asks for it
         self._machines: list[_Machine] = []
 
     @property
     def size(self) -> int:
+        """How many actors there are."""
         return len(self._machines)
 
     def start(self, meanwhile: Callable[[], None] = lambda: None) -> None:
@@ -96,7 +105,9 @@ class Pool:
         nodes = [n for n in self.ray.nodes() if n["Alive"] and n["Resources"].get("CPU", 0) >= 1]
         if not nodes:
             raise FarmError("the Ray cluster has no machine with a free CPU")
-        made = [self._actor(n["NodeID"], int(n["Resources"]["CPU"])) for n in nodes]
+        made = [
+            self._actor(n["NodeID"], threads) for n in nodes for threads in self._actors(int(n["Resources"]["CPU"]))
+        ]
         meanwhile()
         self._machines = [m for m in made if self._opened(m)]
         if not self._machines:
