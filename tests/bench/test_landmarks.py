@@ -6,6 +6,7 @@ from faces68 import face68
 
 from digidouble.bench.landmarks import (
     CHANNELS,
+    MIRROR,
     channels,
     euler_deg,
     face_mask,
@@ -84,3 +85,8 @@ def test_masks_are_where_they_should_be():
     # The band is as wide as stated: 9 % of the face's width to both sides.
     column = np.flatnonzero(seam[nose[1] :, chin[0]])
     assert np.ptp(column) + 1 == pytest.approx(2 * 0.09 * np.ptp(points[:17, 0]), abs=4)
+
+
+def test_every_point_has_one_of_the_other_side():
+    assert sorted(MIRROR) == list(range(68)) and (MIRROR[MIRROR] == np.arange(68)).all()
+    assert [MIRROR[i] for i in (0, 36, 37, 40, 48, 60, 61, 67, 31, 17)] == [16, 45, 44, 47, 54, 64, 63, 65, 35, 26]

@@ -12,7 +12,7 @@ from faces68 import face68
 from digidouble import weights
 from digidouble.bench import referees
 from digidouble.bench.landmarks import channels, poses_deg
-from digidouble.bench.observe import Observer, PlateMotion, remeasured, watch
+from digidouble.bench.observe import Observer, PlateMotion, mirrored, remeasured, watch
 from digidouble.errors import NoFace, WeightsError
 
 needs_dlib = pytest.mark.skipif(not referees.installed(), reason="pip install 'digidouble[bench]'")
@@ -139,6 +139,9 @@ def test_a_row_is_seen_best_when_it_is_the_plate(portrait, observer):
     np.testing.assert_allclose(channels(same.landmarks), channels(watched.landmarks), atol=1e-6)
     again = observer.see((remeasured(f) for f in zoom), watched, motion, shifted=True)
     assert np.abs(channels(again.landmarks) - channels(watched.landmarks)).mean() < 0.02
+    other = mirrored(iter(zoom), watched, observer.landmarker)
+    assert 0 < np.abs(other.landmarks - watched.landmarks).mean() < 0.01 * portrait.shape[1]
+    assert (other.boxes == watched.boxes).all()
     flashing = [np.clip(f.astype(int) + 12 * (k % 2), 0, 255).astype(np.uint8) for k, f in enumerate(zoom)]
     assert np.nanmean(observer.see(iter(flashing), watched, motion).face_warp) > 2 * np.nanmean(same.face_warp)
     assert same.step.max() == 0 and len(same.identity) == len(same.identity_at) == 2

@@ -32,6 +32,13 @@ def face_scale(points: Float[np.ndarray, "n 68 2"]) -> Float[np.ndarray, "n"]:
     return np.sqrt(np.maximum(eyes * nose, 1e-6))
 
 
+# The point of the other side, of dlib's 68.
+MIRROR = np.array(
+    [*range(16, -1, -1), *range(26, 16, -1), 27, 28, 29, 30, *range(35, 30, -1), 45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+     *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), 67, 66, 65]
+)  # fmt: skip
+
+
 def channels(points: Float[np.ndarray, "n 68 2"]) -> Float[np.ndarray, "n 7"]:
     """Openings and lifts in units of `face_scale`, in the order of CHANNELS. Invariant to shift, roll and size."""
     p = points

@@ -7,7 +7,7 @@ plate measured a second time under a box moved by BOX_SHIFT and JPEG at quality 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from digidouble.bench.gaze import pupils_px
-from digidouble.bench.landmarks import face_mask, seam_mask
+from digidouble.bench.landmarks import MIRROR, face_mask, seam_mask
 from digidouble.bench.material import finished
 from digidouble.bench.pictures import fine_detail, flow, seam_step, trusted, warp_error
 from digidouble.bench.referees import Box, FaceFollower, IdentityReferee, Landmarker, SecondIdentityReferee
@@ -96,6 +96,18 @@ def load_watched(path: Path) -> Watched:
     """Inverse of `save`."""
     with np.load(path, allow_pickle=False) as f:
         return Watched(int(f["first"]), f["boxes"], f["landmarks"], f["detected"])
+
+
+def mirrored(frames: Iterable[Rgb8], watched: Watched, landmarker: Landmarker) -> Watched:
+    """A plate (its frames from `watched.first` on) read in its mirror image, mirrored back: the same performance, to the muscle, by
+    somebody who looks a little different."""
+    found = []
+    for row, rgb8 in enumerate(frames):
+        x0, y0, x1, y1 = watched.box(row)
+        right = rgb8.shape[1] - 1
+        points = landmarker.landmarks(np.ascontiguousarray(rgb8[:, ::-1]), (right - x1, y0, right - x0, y1))[MIRROR]
+        found.append(points * np.array([-1, 1]) + np.array([right, 0]))
+    return replace(watched, landmarks=np.stack(found).astype(np.float32))
 
 
 def watch(frames: Iterable[Rgb8], landmarker: Landmarker, where: str) -> Watched:

@@ -185,6 +185,15 @@ class Workshop:
             observe.save(path, observe.watch(self.pictures(movie), self.observer.landmarker, movie.stem))
         return observe.load_watched(path)
 
+    def mirrored(self, movie: Path) -> Watched:
+        """The referee's view of an excerpt's mirror image, mirrored back."""
+        path = self.folder / "watched" / f"{movie.stem}-mirrored-{code_fingerprint(False)}.npz"
+        if not path.exists():
+            watched = self.watched(movie)
+            other = observe.mirrored(self.pictures(movie, watched.first), watched, self.observer.landmarker)
+            observe.save(path, other)
+        return observe.load_watched(path)
+
     def photograph(self, name: str) -> Photograph:
         """The capture frame nearest to a neutral face seen from the front: what the baselines paste."""
         movie = self.capture_movie(name)

@@ -84,9 +84,11 @@ def _evidence(shop: Workshop, pair: Pair, row: str) -> Evidence:
 
 
 def _expression(shop: Workshop, scope: Scope, item: str) -> Measured:
-    """`reduction` is 1 - error / error of the frozen paste, the article's first experiment; `_clean` without the judge's noise."""
+    """`reduction` is 1 - error / error of the frozen paste, the article's first experiment; `_clean` without the judge's noise.
+    Row `plate mirrored`: how well the judge agrees with itself about one performance on two looks."""
     pair = scope.of_pair(item)
-    plate = channels(shop.watched(shop.plate(pair.plate)).landmarks)
+    movie = shop.plate(pair.plate)
+    plate, other = channels(shop.watched(movie).landmarks), channels(shop.mirrored(movie).landmarks)
     seen = {row: channels(shop.seen(pair, row).landmarks) for row in scope.rows}
     found = {row: measures.expression(plate, out) for row, out in seen.items()}
     clean = {row: measures.clean_error(plate, out, seen["plate"]) for row, out in seen.items()}
@@ -96,6 +98,7 @@ def _expression(shop: Workshop, scope: Scope, item: str) -> Measured:
         if row != "plate":  # its noise is what is taken out, so it would score 0 by definition
             more |= {"error_clean": clean[row], "reduction_clean": 1 - clean[row] / max(clean["paste"], 1e-9)}
         records.append(Record(item, row, {**numbers, **more}))
+    records.insert(1, Record(item, "plate mirrored", dict(measures.expression(plate, other))))
     worst = scope.rows[-1]
 
     def extra(first: int, last: int) -> tuple[str, dict[str, float]]:
