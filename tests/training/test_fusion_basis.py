@@ -103,6 +103,31 @@ def test_a_common_crease_is_learnt_and_given_to_a_new_person(recipe, monkeypatch
     assert np.allclose(told["gain"], gain[-1:].numpy(), atol=1e-5)
 
 
+def test_a_persons_own_moments_say_what_the_left_out_ones_do(recipe, monkeypatch) -> None:
+    """Where creases follow the mesh by a law, the law fitted on three quarters gives the fourth; the nearest frame is near."""
+    pack, composed, unseen, _line = made_world(recipe, people=3, frames=16)
+    monkeypatch.setattr(recipe.basis, "composed", composed)
+    monkeypatch.setattr(
+        recipe.basis, "flow_between", lambda b: torch.zeros(len(b.target), 2, 64, 64)
+    )  # nothing moves here
+    monkeypatch.setattr(recipe.basis, "OWN_PRICE", 0.01)
+    monkeypatch.setattr(recipe.basis.Ridge.best, "__defaults__", ((0.1, 1.0),))
+    net, _price = recipe.basis.fit(pack, every=1)
+    pack.clip, pack.number = pack.person, torch.arange(48)
+    pack.split["test"], pack.opening = unseen, torch.zeros(1, 1, 128, 128)
+    pack.trials = lambda split, count: (pack.split[split][-4:], None)
+    b = composed(pack, unseen[-4:])
+    key = float(recipe.evaluate.scores(b, b.keys[:, 0, :3], pack.opening)["psnr"].mean())
+    found = recipe.basis.own_scores(pack, net, "test")
+    assert found["basis"]["psnr"] > key + 1.5, "the line's edges lie between texels of 64"
+    assert found["nearest"]["psnr"] > key + 3
+    assert found["basis"]["psnr"] != found["nearest"]["psnr"]
+    # The stretch itself is left out: the nearest of the last four is the last of the first twelve.
+    last = composed(pack, unseen[11:12])
+    again = recipe.evaluate.scores(b, last.target.expand(4, -1, -1, -1), pack.opening)["psnr"]
+    assert found["nearest"]["psnr"] == pytest.approx(float(again.mean()), abs=1e-4)
+
+
 def test_attention_is_counted_on_the_right_keys(recipe) -> None:
     opening, covered = torch.zeros(1, 1, 128, 128), torch.ones(1, 1, 128, 128)
     opening[..., 88:96, 56:72] = 1  # a mouth of two patches, and one eye

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from evaluate import evaluate
+from evaluate import evaluate, scores
 from model import CM, FLOW_TEXELS, SIZE, FusionNet, rendered
 from pack import EPS, LUMA, Batch, Pack, blurred, toned
 from torch import Tensor, nn
@@ -30,12 +30,24 @@ GRID = 64
 """Texels of flow and gain, as in the network: what is finer is the key's own."""
 RANK = 60
 WHITENED = 0.5  # power of the components' spread that is divided out: 0 leaves them as they are, 1 makes them equal
+OWN_PRICE = 30.0  # for one clip, whose frames are some thirty times fewer
 PRICES = (100.0, 300.0, 1000.0, 3000.0, 10_000.0, 30_000.0)
 
 
 def change(keys: Tensor, dynamic: Tensor) -> Tensor:
     """[n, 3, 16, 16]: how the mesh moved since the first key was taken, in units of CM."""
     return functional.avg_pool2d((dynamic[:, :3] - keys[:, 0, 4:]) / CM, SIZE // PLACES)
+
+
+def grown(y: Tensor, channels: int) -> Tensor:
+    """Maps of GRID texels, flattened, to 128."""
+    return functional.interpolate(y.reshape(-1, channels, GRID, GRID), scale_factor=2.0, mode="bilinear")
+
+
+def moved_by(skin: Tensor, flow: Tensor) -> Tensor:
+    """Skin read where a flow of GRID texels, flattened, points."""
+    zero = torch.zeros(1, 3, SIZE, SIZE)
+    return rendered(skin, zero, grown(flow, 2), zero)
 
 
 class BasisNet(nn.Module):
@@ -53,7 +65,6 @@ class BasisNet(nn.Module):
     def forward(self, keys: Tensor, dynamic: Tensor, facts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """gain, flow, bias of `model.py`; `facts` are part of the contract and not looked at."""
         x = change(keys, dynamic).flatten(1) @ self.components + 0 * facts[:, :1].sum()
-        grown = lambda y, c: functional.interpolate(y.reshape(-1, c, GRID, GRID), scale_factor=2.0, mode="bilinear")  # noqa: E731
         flow = grown(x @ self.flow, 2).clamp(-FLOW_TEXELS, FLOW_TEXELS)
         return grown(x @ self.gain, 3).clamp(-1.2, 1.2), flow, 0 * keys[:, 0, :3]
 
@@ -138,7 +149,7 @@ class Ridge:
         for p in range(len(self.people)):
             w = self.solved(price, p)
             left += float(self.yy[p] - 2 * (w * self.xy[p]).sum() + (w * (self.xx[p] @ w)).sum())
-        return 1 - left / float(self.yy.sum())
+        return 1 - left / max(float(self.yy.sum()), 1e-12)
 
     def best(self, prices: tuple[float, ...] = PRICES) -> tuple[float, float]:
         """Price and explained share."""
@@ -163,7 +174,7 @@ def gain_between(b: Batch, moved: Tensor) -> Tensor:
     return functional.avg_pool2d(left.clamp(-1.2, 1.2) * b.weight, SIZE // GRID)
 
 
-def batches(pack: Pack, rows: Tensor) -> list[Tensor]:
+def batches(rows: Tensor) -> list[Tensor]:
     """Rows in pieces."""
     return list(rows.split(48))
 
@@ -178,7 +189,7 @@ def fit(pack: Pack, every: int = 2) -> tuple[BasisNet, dict[str, tuple[float, fl
     """The basis of the training people, every `every`-th frame, and for flow and gain the price and the share explained of people left out."""
     rows = pack.split["train"][::every]
     person = pack.person[rows].numpy()
-    seen = [(change(b.keys, b.dynamic), flow_between(b)) for b in (composed(pack, r) for r in batches(pack, rows))]
+    seen = [(change(b.keys, b.dynamic), flow_between(b)) for b in (composed(pack, r) for r in batches(rows))]
     m = Material.of(torch.cat([c for c, _ in seen]), person)
     parts = components_of(m)
     x = m.change.flatten(1) @ parts
@@ -186,16 +197,49 @@ def fit(pack: Pack, every: int = 2) -> tuple[BasisNet, dict[str, tuple[float, fl
     flows = Ridge.of(x, torch.cat([flow, mirrored(flow, (-1, 1))]).flatten(1), m)
     price = {"flow": flows.best()}
     unseen = {p: flows.solved(price["flow"][0], k) for k, p in enumerate(flows.people)}
-    gains, zero = [], torch.zeros(1, 3, SIZE, SIZE)
-    for start, r in zip(range(0, len(rows), 48), batches(pack, rows), strict=True):
+    gains = []
+    for start, r in zip(range(0, len(rows), 48), batches(rows), strict=True):
         b = composed(pack, r)
         own = torch.stack([x[start + k] @ unseen[int(pack.person[i])] for k, i in enumerate(r)])
-        moved = functional.interpolate(own.reshape(-1, 2, GRID, GRID), scale_factor=2.0, mode="bilinear")
-        gains.append(gain_between(b, rendered(b.keys[:, 0, :3], zero, moved, zero)))
+        gains.append(gain_between(b, moved_by(b.keys[:, 0, :3], own)))
     gain = torch.cat(gains)
     ridge = Ridge.of(x, torch.cat([gain, gain.flip(-1)]).flatten(1), m)
     price["gain"] = ridge.best()
     return BasisNet(parts, flows.solved(price["flow"][0]), ridge.solved(price["gain"][0])), price
+
+
+@torch.no_grad()
+def own_scores(
+    pack: Pack, common: BasisNet, split: str, per_clip: int = 32, parts: int = 4
+) -> dict[str, dict[str, float]]:
+    """What the person's own other moments are worth: `basis`, the same regression on the clip itself, and `nearest`, the frame whose
+    mesh is most alike; both from all but one of `parts` stretches of time, the one that is measured. They know the person: no
+    method that sees one photograph can be compared with them."""
+    targets = pack.trials(split, per_clip)[0]
+    found: dict[str, dict[str, list[float]]] = {}
+    for c in pack.clip[targets].unique():
+        rows = pack.split[split][pack.clip[pack.split[split]] == c]
+        rows = rows[pack.number[rows].argsort()]
+        b = composed(pack, rows)
+        x, flow = change(b.keys, b.dynamic).flatten(1) @ common.components, flow_between(b)
+        rest = (torch.arange(len(rows)) * parts) // len(rows)
+        predicted = [torch.zeros_like(flow).flatten(1), torch.zeros(len(rows), 3 * GRID * GRID)]
+        nearest = torch.zeros(len(rows), dtype=torch.long)
+        for k in range(parts):
+            learn, asked = rest != k, rest == k
+            solved = lambda y, a=x[learn]: torch.linalg.solve(a.T @ a + OWN_PRICE * torch.eye(a.shape[1]), a.T @ y)  # noqa: E731
+            w = solved(flow[learn].flatten(1))
+            known = Batch(b.keys[learn], b.dynamic[learn], b.facts[learn], b.target[learn], b.weight[learn])
+            gain = gain_between(known, moved_by(known.keys[:, 0, :3], x[learn] @ w))
+            nearest[asked] = torch.cdist(x[asked], x).masked_fill(~learn[None], torch.inf).argmin(1)
+            predicted[0][asked], predicted[1][asked] = x[asked] @ w, x[asked] @ solved(gain.flatten(1))
+        where = (rows[None] == targets[pack.clip[targets] == c, None]).int().argmax(1)
+        skin = moved_by(b.keys[where, 0, :3], predicted[0][where]) * torch.exp(grown(predicted[1][where], 3))
+        asked = Batch(b.keys[where], b.dynamic[where], b.facts[where], b.target[where], b.weight[where])
+        for method, picture in (("basis", skin), ("nearest", b.target[nearest[where]])):
+            for name, value in scores(asked, picture, pack.opening).items():
+                found.setdefault(method, {}).setdefault(name, []).append(float(value.mean()))
+    return {m: {k: float(np.mean(v)) for k, v in value.items()} for m, value in found.items()}
 
 
 def export(net: nn.Module, path: Path) -> None:
@@ -244,6 +288,7 @@ def main() -> None:
         for name, part in nets.items():
             for clip, value in evaluate(part, pack, split, 32, only=("fusion",)).items():
                 found[clip][name] = value["fusion"]
+        found["all"] |= {f"(own other moments, {k})": v for k, v in own_scores(pack, net, split).items()}
         (args.out / f"basis_{split}.json").write_text(json.dumps(found, indent=1))
         for name, value in found["all"].items():
             print(split, name, {k: round(v, 4) for k, v in value.items()}, flush=True)
