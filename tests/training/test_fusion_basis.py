@@ -120,7 +120,7 @@ def test_a_persons_own_moments_say_what_the_left_out_ones_do(recipe, monkeypatch
     key = float(recipe.evaluate.scores(b, b.keys[:, 0, :3], pack.opening)["psnr"].mean())
     found = recipe.basis.own_scores(pack, net, "test")
     assert found["basis"]["psnr"] > key + 1.5, "the line's edges lie between texels of 64"
-    assert found["nearest"]["psnr"] > key + 3
+    assert found["nearest"]["psnr"] > key + 1
     assert found["basis"]["psnr"] != found["nearest"]["psnr"]
     # The stretch itself is left out: the nearest of the last four is the last of the first twelve.
     last = composed(pack, unseen[11:12])
