@@ -1,6 +1,6 @@
 """Blind A/B sheets: which of two renderings of the same moment looks worse, judged before anybody knows which is which.
 
-    python training/ablation/blind.py make --old WORK/frames/keysonly --new WORK/frames/+fusion --out BLIND     # [--truth DIR] [--seed 1]
+    python training/ablation/blind.py make --old WORK/frames/keysonly --new WORK/frames/+fusion --out BLIND     # [--truth DIR] [--seed 1] [--height 300]
     ... look at BLIND/sheet_*.png, write BLIND/answers.csv: pair,worse,why (worse: L, R or =; why: empty when it cannot be said)
     python training/ablation/blind.py score --out BLIND                                                         # opens the key
 
@@ -22,9 +22,9 @@ import cv2
 import numpy as np
 
 LEAST_PAIRS = 20
-PER_SHEET = 8
+SHEET_PX = 2400
 HEIGHT = 300
-"""Of a picture on a sheet, pixels."""
+"""Of a picture on a sheet, pixels, unless asked for otherwise; fine detail wants the pictures' own."""
 STRIP = 56  # for the pair's number
 KEY, ANSWERS = "key.json", "answers.csv"
 
@@ -46,22 +46,22 @@ class Counts:
         return min(1.0, 2 * sum(math.comb(n, i) for i in range(k, n + 1)) / 2**n)
 
 
-def fitted(picture: np.ndarray) -> np.ndarray:
+def fitted(picture: np.ndarray, height: int) -> np.ndarray:
     """Brought to the sheet's height; enlarged smoothly, so that neither side is favoured by a filter."""
-    scale = HEIGHT / len(picture)
+    scale = height / len(picture)
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.resize(picture, (max(1, round(picture.shape[1] * scale)), HEIGHT), interpolation=how)
+    return cv2.resize(picture, (max(1, round(picture.shape[1] * scale)), height), interpolation=how)
 
 
-def row(number: int, pictures: list[np.ndarray]) -> np.ndarray:
+def row(number: int, pictures: list[np.ndarray], height: int) -> np.ndarray:
     """One pair with its number."""
-    strip = np.full((HEIGHT, STRIP, 3), 30, np.uint8)
-    cv2.putText(strip, f"{number:02d}", (6, HEIGHT // 2), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (255, 255, 255), 2)
-    gap = np.full((HEIGHT, 6, 3), 255, np.uint8)
-    return np.concatenate([strip, *(x for p in pictures for x in (fitted(p), gap))], 1)
+    strip = np.full((height, STRIP, 3), 30, np.uint8)
+    cv2.putText(strip, f"{number:02d}", (6, height // 2), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (255, 255, 255), 2)
+    gap = np.full((height, 6, 3), 255, np.uint8)
+    return np.concatenate([strip, *(x for p in pictures for x in (fitted(p, height), gap))], 1)
 
 
-def make(old: Path, new: Path, out: Path, seed: int = 1, truth: Path | None = None) -> int:
+def make(old: Path, new: Path, out: Path, seed: int = 1, truth: Path | None = None, height: int = HEIGHT) -> int:
     """Writes the sheets and the key; returns the number of pairs. Raises SystemExit where there are fewer than LEAST_PAIRS."""
     names = sorted({p.name for p in old.glob("*.png")} & {p.name for p in new.glob("*.png")})
     if len(names) < LEAST_PAIRS:
@@ -76,13 +76,14 @@ def make(old: Path, new: Path, out: Path, seed: int = 1, truth: Path | None = No
     for k, (name, swap) in enumerate(zip(names, swapped, strict=True)):
         left, right = (cv2.imread(str(d / name)) for d in ((new, old) if swap else (old, new)))
         middle = [cv2.imread(str(truth / name))] if truth else []
-        rows.append(row(k + 1, [left, *middle, right]))
+        rows.append(row(k + 1, [left, *middle, right], height))
         key.append({"pair": k + 1, "picture": name, "left": "new" if swap else "old"})
-    for s in range(0, len(rows), PER_SHEET):
-        part = rows[s : s + PER_SHEET]
+    each = max(1, SHEET_PX // height)
+    for s in range(0, len(rows), each):
+        part = rows[s : s + each]
         wide = max(r.shape[1] for r in part)
         filled = [np.pad(r, ((0, 6), (0, wide - r.shape[1]), (0, 0)), constant_values=255) for r in part]
-        cv2.imwrite(str(out / f"sheet_{s // PER_SHEET + 1}.png"), np.concatenate(filled))
+        cv2.imwrite(str(out / f"sheet_{s // each + 1}.png"), np.concatenate(filled))
     (out / KEY).write_text(json.dumps({"old": str(old), "new": str(new), "seed": seed, "pairs": key}, indent=1))
     return len(rows)
 
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--height", type=int, default=HEIGHT, help="of a picture on the sheets, pixels")
     args = parser.parse_args()
     if args.what == "score":
         counts = score(args.out)
@@ -118,7 +120,7 @@ def main() -> None:
     elif not (args.old and args.new):
         parser.error("make needs --old and --new")
     else:
-        print(f"{make(args.old, args.new, args.out, args.seed, args.truth)} pairs in {args.out}")
+        print(f"{make(args.old, args.new, args.out, args.seed, args.truth, args.height)} pairs in {args.out}")
 
 
 if __name__ == "__main__":
