@@ -229,6 +229,7 @@ def test_transforms_of_the_compositor_place_things_where_they_say() -> None:
     torch.testing.assert_close(step(composite.compose(put, other), point), step(put, step(other, point)))
 
 
+@pytest.mark.slow
 def test_the_network_can_learn_a_mask_by_heart() -> None:
     """Overfit: four noisy crops whose truth is a disc anywhere; the disc is not in the hull, so only the pixels tell."""
     torch = pytest.importorskip("torch", reason="the training recipe needs torch")
