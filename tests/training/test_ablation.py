@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import ModuleType, SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import recipes
@@ -82,3 +83,21 @@ def test_the_table_holds_means_over_pairs(run):
     numbers = dict.fromkeys(("identity", "margin", "r", "detail", "flicker", "flicker_full"), 0.25) | {"ms": 10.0}
     text = run.table({"a": {"product": numbers}, "b": {"product": dict.fromkeys(numbers, 0.75) | {"ms": 30.0}}})
     assert text.splitlines()[-1] == "| product | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 0.500 | 20 |"
+
+
+def test_pictures_are_kept_of_the_same_frames_and_boxes_for_every_row(run, tmp_path):
+    """A face box of 40 by 60 px whose centre moves by 3 px a frame; 0.7 of its longer side to every side, cut at the picture's rim."""
+    count = 20
+    done = [np.full((100, 165, 3), k, np.uint8) for k in range(count)]
+    for k, picture in enumerate(done):
+        picture[50, 100 + 3 * k - 30] = (255, 0, 0)
+    centre = 100 + 3 * np.arange(count) - 30.0
+    watched = SimpleNamespace(box=lambda k: (centre[k] - 20, 20.0, centre[k] + 20, 80.0))
+    run.save_pictures(tmp_path / "row", "a-b", done, watched)
+    names = sorted(p.name for p in (tmp_path / "row").iterdir())
+    assert len(names) == run.PICTURES and names[0] == "a-b-0000.png" and names[-1] == "a-b-0019.png"
+    for name in names:
+        kept, k = cv2.imread(str(tmp_path / "row" / name)), int(name[4:8])
+        assert kept.shape == (84, min(84, 165 - (28 + 3 * k)), 3)
+        assert kept[42, 42].tolist() == [0, 0, 255], "its middle is the face's, red stays red"
+        assert kept[0, 0].tolist() == [k] * 3

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pytest
 from recipes import load
 
-from digidouble.speech.articulation import COLUMNS, OPENING
+from digidouble.speech.articulation import CLOSURE, COLUMNS, OPENING
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "src" / "digidouble" / "shipped" / "audio_mouth.onnx"
@@ -61,3 +62,32 @@ def test_the_shipped_network_keeps_its_contract():
     whole = session.run(None, {"mel": mel})[0]
     part = session.run(None, {"mel": mel[:, 100:]})[0]
     assert np.allclose(whole[0, 200:], part[0, 100:], atol=1e-4)
+
+
+def test_the_network_can_learn_a_mouth_by_heart(tmp_path: Path):
+    """Overfit: bands that are loud when the mouth is open, known closures; what was learnt comes back from the file."""
+    torch = pytest.importorskip("torch", reason="the training recipe needs torch")
+    model, train = load("audio_mouth", "model", "train")
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    t = torch.arange(200)[None] + torch.tensor([[0], [37], [61], [95]])
+    opening = 0.5 + 0.4 * torch.sin(t / 9.0)
+    shut = (opening < 0.2).float()
+    target = torch.stack([opening, opening, 0.5 + 0 * opening, 0.5 + 0 * opening, 1 - opening, shut], -1)
+    mel = torch.randn(4, 200, 80) * 0.1
+    mel[..., 20:40] += 2 * opening[..., None]
+    known = torch.ones(4, 6, dtype=torch.bool)
+    net = model.AudioMouth(width=24, dropout=0.0)
+    optimiser = torch.optim.AdamW(net.parameters(), 5e-3)
+    for _ in range(120):
+        loss = train.loss_of(net, mel, target, known)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    train.export(net, tmp_path / "mouth.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "mouth.onnx"), providers=["CPUExecutionProvider"])
+    (out,) = session.run(None, {"mel": mel[:1].numpy()})
+    assert np.corrcoef(out[0, :, OPENING], opening[0])[0, 1] > 0.97
+    assert np.abs(out[0, :, OPENING] - opening[0].numpy()).mean() < 0.08
+    closed = shut[0].numpy() > 0.5
+    assert out[0, closed, CLOSURE].mean() > 0.6 > 0.3 > out[0, ~closed, CLOSURE].mean()

@@ -227,3 +227,35 @@ def test_transforms_of_the_compositor_place_things_where_they_say() -> None:
     point = torch.tensor([[[0.3], [0.4]]])
     step = lambda t, p: t[:, :, :2] @ p + t[:, :, 2:]  # noqa: E731
     torch.testing.assert_close(step(composite.compose(put, other), point), step(put, step(other, point)))
+
+
+@pytest.mark.slow
+def test_the_network_can_learn_a_mask_by_heart() -> None:
+    """Overfit: four noisy crops whose truth is a disc anywhere; the disc is not in the hull, so only the pixels tell."""
+    torch = pytest.importorskip("torch", reason="the training recipe needs torch")
+    model, train, composite = load("matte", "model", "train", "composite")
+    torch.manual_seed(0)
+    torch.set_num_threads(2)
+    y, x = torch.meshgrid(torch.arange(128.0), torch.arange(128.0), indexing="ij")
+    discs = [((x - a) ** 2 + (y - b) ** 2 < 26**2).float() for a, b in ((40, 50), (80, 60), (60, 90), (70, 40))]
+    face = 1 - torch.stack(discs)[:, None]
+    hull = torch.ones(4, 1, 128, 128)
+    crop_ = (0.6 * face + 0.2 + 0.05 * torch.randn(4, 3, 128, 128)).clamp(0, 1)
+    fields = {"crop": crop_, "hull": hull, "truth": face, "weight": hull}
+    batch = composite.Batch(**fields)
+    net = model.MatteNet((8, 12, 16, 24))
+    optimiser = torch.optim.AdamW(net.parameters(), 5e-3)
+    pixels = torch.cat([batch.crop, batch.hull], 1)
+    losses = []
+    for _ in range(40):
+        loss = train.loss_of(net.logits(pixels), batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    with torch.no_grad():
+        found, seen = torch.sigmoid(net.logits(pixels)) > 0.5, face > 0.5
+    iou = float((found & seen).sum() / (found | seen).sum())
+    hidden = float((~found & ~seen).sum() / (~found | ~seen).sum())
+    assert losses[-1] < 0.3 * losses[0]
+    assert iou > 0.95 and hidden > 0.85

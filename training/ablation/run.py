@@ -25,7 +25,7 @@ import numpy as np
 from digidouble.bench import observe
 from digidouble.bench.landmarks import channels
 from digidouble.bench.material import CONSENT, evenly, find_clips
-from digidouble.bench.observe import PlateMotion, Seen
+from digidouble.bench.observe import PlateMotion, Seen, Watched
 from digidouble.bench.protocols.measures import expression
 from digidouble.bench.workshop import Workshop
 from digidouble.capture import capture
@@ -49,6 +49,8 @@ PAIRS = (
     "emotion_happy:wide_turns_lamp",
 )  # test people only
 LOOKS = 8
+PICTURES = 8
+"""Frames of every pair and row that are kept to be looked at."""
 FULL_PX = 10_000
 """No face is wider: flow-warp error at full size."""
 
@@ -159,6 +161,7 @@ def measured(
     with open_footage(movie) as footage:
         frames = list(footage.frames())[watched.first :]
     plain = [rgb8_from_frame(f) for f in frames]
+    save_pictures(shop.folder / "frames" / "plate", f"{persona}-{plate}", plain, watched)
     motions = []
     for width in (observe.CROP_FACE_PX, FULL_PX):
         kept, observe.CROP_FACE_PX = observe.CROP_FACE_PX, width
@@ -182,7 +185,7 @@ def measured(
         seen = [shop.observer.see(iter(done), watched, m) for m in motions]
         warps[row.name] = [float(s.face_warp.mean()) for s in seen]
         found[row.name] = numbers(seen[0], before, likeness, plates) | {"ms": 1000 * seconds / len(frames)}
-        save_sheet(shop.folder / "frames" / f"{persona}-{plate}-{row.name.replace(' ', '')}.png", done)
+        save_pictures(shop.folder / "frames" / row.name.replace(" ", ""), f"{persona}-{plate}", done, watched)
         print(f"{persona}->{plate} {row.name}: {found[row.name]}", flush=True)
     for name, (small, full) in warps.items():
         found[name] |= {"flicker": small / warps["product"][0], "flicker_full": full / warps["product"][1]}
@@ -199,11 +202,16 @@ def numbers(seen: Seen, plate: Seen, likeness: np.ndarray, plates: np.ndarray) -
     }  # fmt: skip
 
 
-def save_sheet(path: Path, done: list[np.ndarray]) -> None:
-    """Three frames of a row beside each other, for eyes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    chosen = [done[len(done) * k // 4] for k in (1, 2, 3)]
-    cv2.imwrite(str(path), np.concatenate(chosen, 1)[..., ::-1])
+def save_pictures(folder: Path, pair: str, done: list[np.ndarray], watched: Watched) -> None:
+    """The face in PICTURES frames, evenly over the shot, for eyes: the same frames and boxes for every row (`blind.py`)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in evenly(list(range(len(done))), PICTURES):
+        x0, y0, x1, y1 = watched.box(k)
+        side, height, width = 0.7 * max(x1 - x0, y1 - y0), *done[k].shape[:2]
+        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        top, left = max(0, round(y - side)), max(0, round(x - side))
+        crop = done[k][top : min(height, round(y + side)), left : min(width, round(x + side))]
+        cv2.imwrite(str(folder / f"{pair}-{k:04d}.png"), crop[..., ::-1])
 
 
 def table(every: dict[str, dict[str, dict[str, float]]]) -> str:

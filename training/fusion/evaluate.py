@@ -9,6 +9,7 @@ import torch
 from model import FusionNet, rendered
 from pack import EPS, Batch, Pack, blurred, toned
 from torch import Tensor
+from torch.nn import functional
 
 Method = Callable[[Batch], Tensor]
 """A batch to display-referred skin [n, 3, 128, 128]; the tone band is set to the truth's afterwards, for every method alike."""
@@ -55,13 +56,13 @@ def methods(model: FusionNet) -> dict[str, tuple[Method, str]]:
     """name -> (method, where the plate's ratio comes from: "other" person in a like expression, "own" frame, or "none")."""
     net = network(model)
 
-    def without(identity: bool) -> Method:
+    def without(what: str) -> Method:
         def run(b: Batch) -> Tensor:
-            model.drop_identity, model.drop_dynamic = identity, not identity
+            setattr(model, what, True)
             try:
                 return net(b)
             finally:
-                model.drop_identity = model.drop_dynamic = False
+                setattr(model, what, False)
 
         return run
 
@@ -73,8 +74,9 @@ def methods(model: FusionNet) -> dict[str, tuple[Method, str]]:
         "fusion": (net, "other"),
         "fusion_own": (net, "own"),
         "fusion_geometry": (net, "none"),
-        "no_identity": (without(True), "other"),
-        "no_dynamic": (without(False), "other"),
+        "no_identity": (without("drop_identity"), "other"),
+        "no_dynamic": (without("drop_dynamic"), "other"),
+        "no_cross": (without("drop_tokens"), "other"),
     }
 
 
@@ -128,9 +130,54 @@ def sheet(model: FusionNet, pack: Pack, split: str, per_clip: int = 2) -> np.nda
     return (picture.clamp(0, 1) * 255).cpu().numpy().astype(np.uint8)[..., ::-1].copy()
 
 
+REGIONS = ("mouth", "eyes", "rest")
+
+
+def regions(pack: Pack) -> Tensor:
+    """[256] index into REGIONS of every patch of the 16 x 16 grid on the face, -1 off it: mouth and eyes are the patches that
+    hold a tenth of an opening, and their neighbours; eyes lie in the upper half."""
+    near = functional.max_pool2d((functional.avg_pool2d(pack.opening, 8) > 0.1).float(), 3, 1, 1)[0, 0] > 0
+    upper = torch.arange(16, device=near.device)[:, None].expand(16, 16) < 8
+    out = torch.where(near, torch.where(upper, 1, 0), 2)
+    return torch.where(functional.avg_pool2d(pack.covered, 8)[0, 0] > 0.5, out, -1).flatten()
+
+
+def region_mass(seen: Tensor, place: Tensor) -> dict[str, dict[str, float]]:
+    """region -> `mass`: the share of its queries' attention that lies on keys of the same region; `uniform`: the region's share
+    of all keys, which is what attention that does not care would give; `others`: the share that queries from elsewhere on the
+    face give it. `seen` [.., 256, 256] sums to one over keys."""
+    mean = seen.reshape(-1, 256, 256).mean(0)
+    out = {}
+    for k, name in enumerate(REGIONS):
+        inside, elsewhere = place == k, (place >= 0) & (place != k)
+        on = mean[:, inside].sum(1)
+        out[name] = {"mass": float(on[inside].mean()), "others": float(on[elsewhere].mean()), "uniform": float(inside.float().mean())}  # fmt: skip
+    return out
+
+
+@torch.no_grad()
+def attention(
+    model: FusionNet, pack: Pack, split: str = "test", per_clip: int = 8
+) -> dict[str, dict[str, dict[str, float]]]:
+    """layer ("all": their mean) and the head that is best at it ("best head" of all layers) -> region -> `region_mass`; one key."""
+    model.eval()
+    targets, chosen = pack.trials(split, per_clip)
+    b = pack.compose(targets, chosen, pack.ratio(pack.near[targets][:, 0]))
+    maps: list[Tensor] = []
+    model(b.keys, b.dynamic, b.facts, maps)
+    model.train()
+    place = regions(pack)
+    found = {f"layer {k + 1}": region_mass(m, place) for k, m in enumerate(maps)}
+    found["all"] = region_mass(torch.stack(maps), place)
+    heads = [region_mass(m[:, h], place) for m in maps for h in range(m.shape[1])]
+    lift = lambda f: f["mouth"]["mass"] - f["mouth"]["others"]  # noqa: E731
+    found["best head"] = max(heads, key=lift)
+    return found
+
+
 @torch.no_grad()
 def attention_sheet(model: FusionNet, pack: Pack, split: str = "test") -> np.ndarray:
-    """Where dynamic queries (left mouth corner, brow, cheek, chin: marked) look among the key's patches; last layer, mean of heads. BGR."""
+    """Where dynamic queries (left mouth corner, brow, cheek, chin: marked) look among the key's patches; mean of layers and heads. BGR."""
     model.eval()
     targets, chosen = pack.trials(split, 1)
     b = pack.compose(targets, chosen, pack.ratio(pack.near[targets][:, 0]))

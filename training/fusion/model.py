@@ -132,8 +132,8 @@ class FusionNet(nn.Module):
         row = (torch.arange(SIZE) + 0.5) / SIZE * 2 - 1
         self.register_buffer("uv", torch.stack(torch.meshgrid(row, row, indexing="ij"))[None].flip(1), persistent=False)
         self.register_buffer("opening", torch.zeros(1, 1, SIZE, SIZE))
-        self.drop_identity = self.drop_dynamic = False
-        """For the ablation: tokens and skips of a stream zeroed."""
+        self.drop_identity = self.drop_dynamic = self.drop_tokens = False
+        """For the ablation: tokens and skips of a stream zeroed; `drop_tokens`: what cross-attention reads alone, the key's skips stay."""
 
     def forward(
         self, keys: Tensor, dynamic: Tensor, facts: Tensor, maps: list[Tensor] | None = None
@@ -160,6 +160,8 @@ class FusionNet(nn.Module):
             identity, first = identity * 0, [s * 0 for s in first]
         if self.drop_dynamic:
             x, skips = x * 0, [s * 0 for s in skips]
+        if self.drop_tokens:
+            identity = identity * 0
         for layer in self.dynamic:
             x, seen = layer(x, identity, maps is not None)
             if maps is not None and seen is not None:
