@@ -6,7 +6,7 @@ Ekman 1983, as tabulated in Ekman, Friesen & Hager 2002, ch. 12, and the measure
 laughter"; crying Vingerhoets 2013, "Why only humans weep", ch. 5, and the sadness set. Each recipe names the units it takes from there,
 and those that are ours; the numbers are ours, too: 1 is the 99th percentile of real clips (`FaceModel.action_fields_cm`). Full strength
 was brought near to how far landmarks of real people go in the same emotion (`bench.emotion_material`; their apex, a tenth to a half beyond the
-middle of a take) by bounded least squares on the mean face within these units, then by pictures (docs/speak.md says where it goes further).
+middle of a take) by hand, beside a least-squares solution for the mean face, and by pictures (docs/speak.md has the lengths).
 """
 
 from __future__ import annotations
