@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,12 +103,9 @@ def test_a_picture_is_looked_at_under_both_sets_of_boxes():
     high = p.copy()
     high[17:27, 1] -= 9
 
-    class Landmarker:
-        def landmarks(self, rgb8, box, views):
-            return high if views is BROW_VIEWS else p
-
+    looks: Any = SimpleNamespace(landmarks=lambda rgb8, box, views: high if views is BROW_VIEWS else p)
     blank, box = np.zeros((4, 4, 3), np.uint8), (0.0, 0.0, 1.0, 1.0)
-    found = changes(protocol._looked(Landmarker(), [blank], [box]), lengths(p[None])[0])[0]
+    found = changes(protocol._looked(looks, [blank], [box]), lengths(p[None])[0])[0]
     assert found[FEATURES.index("inner_brow")] > 0.05 and found[FEATURES.index("eye")] == pytest.approx(0)
     assert min(up for _, up, _ in BROW_VIEWS) < 0 and max(grow for _, _, grow in BROW_VIEWS) > 1
 
