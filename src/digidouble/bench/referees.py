@@ -28,7 +28,7 @@ FACE_SEARCHED = 110  # pixels a known face is brought to before it is sought aga
 VIEWS = ((0.0, 0.0, 1.0), (0.03, 0.0, 1.03), (-0.03, 0.0, 0.97), (0.0, 0.03, 0.97), (0.0, -0.03, 1.03))
 # Moves and sizes of the box under which landmarks are found and averaged: dlib's points jump with the box by whole pixels.
 BROW_VIEWS = tuple((0.0, up, grow) for grow in (1.0, 1.15, 1.3) for up in (-0.12, -0.06, 0.0))
-# Wider and higher boxes, under which raised brows are not lost: on the real takes of `emotion_material` (455 frames) the inner brow goes
+# Wider and higher boxes, under which raised brows are not lost: on the real takes of `emotion_material` (395 frames) the inner brow goes
 # with the product's own mesh at r .74 instead of .67, and is more than 0.4 cm off in 3.3 % of them instead of 6.1 %. Eyes and mouth are
 # placed better by VIEWS.
 JUMP = 0.35  # of a face's width: a found face further away than this from the last one is another face
