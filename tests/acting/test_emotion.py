@@ -52,11 +52,51 @@ def test_joy_raises_corners_and_cheeks_and_narrows_the_eyes():
     assert lift("laughter", CHEEKS) > lift("joy", CHEEKS)
 
 
-def test_crying_lowers_corners_raises_inner_brows_narrows_eyes():
+def width(name):
+    return float(shape(name)[291, 0] - shape(name)[61, 0])
+
+
+def opening(name):
+    return float(shape(name)[13, 1] - shape(name)[14, 1])
+
+
+def test_sadness_and_crying_lower_corners_and_slant_brows():
     for name in ("sadness", "crying"):
         inner = lift(name, BROWS_INNER) - lift(name, [70, 300])
-        assert lift(name, CORNERS) < -0.2 and inner > 0.15
-    assert lid_gaps(shape("crying")).mean() < 0.75 * lid_gaps(M.mean_cm.astype(float)).mean()
+        assert lift(name, CORNERS) < lift(name, [0]) - 0.2 and inner > 0.15  # below the middle of the upper lip
+        assert face_of(name)[columns()["brow_draw_AU4_L"][0]] > 0.5
+
+
+def test_crying_is_no_sadness():
+    """Eyes squeezed, cheeks up, the mouth open and drawn wide: what tells the two apart."""
+    rest = lid_gaps(M.mean_cm.astype(float)).mean()
+    assert lid_gaps(shape("crying")).mean() < 0.6 * rest < 0.85 * rest < lid_gaps(shape("sadness")).mean()
+    assert lift("crying", CHEEKS) > lift("sadness", CHEEKS) + 0.2
+    assert width("crying") > width("sadness") + 0.8
+    assert opening("crying") > 0.5 > 0.2 > opening("sadness")
+
+
+def test_laughter_is_apart_from_joy_by_jaw_and_brows():
+    assert lift("laughter", [152]) < lift("joy", [152]) - 1.0
+    assert lift("laughter", BROWS_INNER) > lift("joy", BROWS_INNER) + 0.3
+
+
+def test_fear_is_apart_from_surprise_by_brows_mouth_and_jaw():
+    apart = lambda name: float(shape(name)[285, 0] - shape(name)[55, 0])  # noqa: E731
+    assert apart("fear") < apart("surprise") - 0.1
+    assert width("fear") > width("surprise") + 0.8
+    assert lift("surprise", [152]) < lift("fear", [152]) - 0.5
+
+
+def test_disgust_is_apart_from_anger_by_lip_and_brows():
+    assert lift("disgust", [0]) > lift("anger", [0]) + 0.2
+    assert opening("disgust") > 0.3 > 0.1 > opening("anger")
+    assert lift("anger", BROWS_INNER) < lift("disgust", BROWS_INNER) - 0.5
+
+
+def test_brows_go_no_further_than_foreheads_do():
+    """Further up than 0.7 cm and a face looks painted; people who frighten or grieve go 0.3 to 0.6 (docs/speak.md)."""
+    assert max(lift(name, BROWS_INNER) for name in EMOTIONS) < 0.7
 
 
 def test_fear_and_surprise_open_the_eyes_anger_lowers_the_brows_contempt_has_one_side():

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from digidouble.acting import EMOTIONS
-from digidouble.bench.emotion_judge import CALM, FEATURES, MIDDLE, SIDED, changes, lengths, shown, train, unseen
+from digidouble.bench.emotion_judge import (
+    CALM,
+    FEATURES,
+    MIDDLE,
+    SIDED,
+    changes,
+    lengths,
+    shown,
+    train,
+    unseen,
+    with_brows,
+)
 from digidouble.bench.emotion_material import RESTS, TAKES, wanted
 from digidouble.bench.material import Clip, find_clips
 from digidouble.bench.protocols import emotion as protocol
 from digidouble.bench.protocols.emotion import excerpt_name, faces, missing
+from digidouble.bench.referees import BROW_VIEWS
 from digidouble.bench.workshop import Workshop
 from digidouble.errors import SettingsError
 from digidouble.schema.mesh import face_model
@@ -72,6 +85,54 @@ def test_what_a_muscle_moves_is_seen_by_name(points, way, name, sign):
     moved = p.copy()
     moved[list(points)] += way
     assert sign * feature(moved, p, name) > 0.02
+
+
+def test_brows_are_taken_from_the_second_look_and_nothing_else():
+    p = face(np.random.default_rng(9))
+    q = p.copy()
+    q[[21, 22], 1] -= 8
+    q[[48, 54], 0] *= 1.2  # this look is wrong about the mouth
+    mixed = changes(with_brows(lengths(p[None]), lengths(q[None])), lengths(p[None])[0])[0]
+    assert mixed[FEATURES.index("inner_brow")] == pytest.approx(feature(q, p, "inner_brow"))
+    assert mixed[FEATURES.index("inner_brow")] > 0.05
+    assert mixed[FEATURES.index("corner_out")] == pytest.approx(0)
+
+
+def test_a_picture_is_looked_at_under_both_sets_of_boxes():
+    p = face(np.random.default_rng(10))
+    high = p.copy()
+    high[17:27, 1] -= 9
+
+    looks: Any = SimpleNamespace(landmarks=lambda rgb8, box, views: high if views is BROW_VIEWS else p)
+    blank, box = np.zeros((4, 4, 3), np.uint8), (0.0, 0.0, 1.0, 1.0)
+    found = changes(protocol._looked(looks, [blank], [box]), lengths(p[None])[0])[0]
+    assert found[FEATURES.index("inner_brow")] > 0.05 and found[FEATURES.index("eye")] == pytest.approx(0)
+    assert min(up for _, up, _ in BROW_VIEWS) < 0 and max(grow for _, _, grow in BROW_VIEWS) > 1
+
+
+def test_centimetres_are_those_of_the_mean_face():
+    m = face_model().mean_cm
+    eyes, nose = (float(np.linalg.norm((m[a] - m[b])[:2])) for a, b in ((33, 263), (168, 2)))
+    assert pytest.approx(np.sqrt(eyes * nose), abs=0.01) == protocol.HEAD_CM
+    change = np.zeros((len(EMOTIONS), len(FEATURES)))
+    change[EMOTIONS.index("joy"), FEATURES.index("corner_out")] = 0.1
+    told = protocol.centimetres(change)
+    assert told["cm_joy_corner_out"] == pytest.approx(0.1 * protocol.HEAD_CM)
+    assert not any(v for k, v in told.items() if k != "cm_joy_corner_out")
+
+
+def test_real_centimetres_have_a_least_and_a_most():
+    seen, way = clips(noise=0)
+    told = protocol.real_centimetres(shown(seen))
+    assert {k.removeprefix("least_").removeprefix("most_") for k in told} == set(
+        protocol.centimetres(np.zeros((len(EMOTIONS), len(FEATURES))))
+    )
+    for key in [k for k in told if k.startswith("cm_")]:
+        assert told[f"least_{key}"] <= told[key] <= told[f"most_{key}"]
+    of_drawn = changes((np.ones(WIDTH) + 0.1 * way["anger"])[None], np.ones(WIDTH))[0]
+    assert told["cm_anger_inner_brow"] == pytest.approx(
+        protocol.HEAD_CM * of_drawn[FEATURES.index("inner_brow")], abs=0.4
+    )
 
 
 def test_one_corner_is_uneven_and_which_one_does_not_matter():

@@ -215,9 +215,11 @@ def test_a_plate_without_its_face_is_refused(talk_perf, talk, track, tmp_path):
 
 def test_creases_are_where_the_muscles_are():
     assert not written_creases(np.zeros(len(face_model().action_names))).any()
-    joy, fear, anger = (strengths(face_of(e)) for e in ("joy", "fear", "anger"))
+    joy, fear, anger, surprise = (strengths(face_of(e)) for e in ("joy", "fear", "anger", "surprise"))
     assert joy["crows_feet"][0] > 0.8 and joy["cheek"][0] > 0.7 and joy["frown"][0] < 0.1
-    assert fear["forehead"][0] > 0.5 and anger["frown"][0] > 1.0 and anger["forehead"][0] == 0
+    # Across the forehead in surprise, in its middle in fear (Ekman & Friesen 1975, Unmasking the face).
+    assert surprise["forehead"][0] > 0.5 > fear["forehead"][0] and fear["forehead_inner"][0] > 0.5
+    assert anger["frown"][0] > 1.0 and anger["forehead"][0] == 0
     left, right = strengths(face_of("contempt"))["cheek"][1], strengths(face_of("contempt"))["cheek"][0]
     assert left > 3 * max(right, 0.05)
     for name in EMOTIONS:

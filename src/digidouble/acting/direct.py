@@ -98,7 +98,9 @@ def _felt(
         times, SOB_NOTE_S, (2, 3), (0.9, 2.2), rng_of(life, "sobs")
     )
     c = columns()
-    felt[:, c["jaw_drop_AU26"]] += (LAUGH_JAW * laugh + SOB_JAW * sob)[:, None]
+    # Notes open the mouth around what laughter does at rest between them, half above and half below.
+    level = levels.get("laughter", np.zeros_like(times))
+    felt[:, c["jaw_drop_AU26"]] += (LAUGH_JAW * (laugh - 0.5 * level) + SOB_JAW * sob)[:, None]
     felt[:, c["lips_part_AU25"]] += (0.1 * laugh + 0.25 * sob)[:, None]
     felt[:, c["cheek_raise_AU6"]] += (0.15 * laugh + 0.25 * sob)[:, None]
     felt[:, c["inner_brow_raise_AU1"]] += (0.2 * sob)[:, None]

@@ -5,8 +5,8 @@ Ekman 1983, as tabulated in Ekman, Friesen & Hager 2002, ch. 12, and the measure
 "Compound facial expressions of emotion", PNAS 111(15), table 1). Laughter follows Ruch & Ekman 2001, "The expressive pattern of
 laughter"; crying Vingerhoets 2013, "Why only humans weep", ch. 5, and the sadness set. Each recipe names the units it takes from there,
 and those that are ours; the numbers are ours, too: 1 is the 99th percentile of real clips (`FaceModel.action_fields_cm`). Full strength
-was set by how far landmarks of real people move in the same emotion (`bench.emotion_material`) and by pictures; in four lengths it goes
-further than any of them (docs/speak.md).
+was brought near to how far landmarks of real people go in the same emotion (`bench.emotion_material`; their apex, a tenth to a half beyond the
+middle of a take) by hand, beside a least-squares solution for the mean face, and by pictures (docs/speak.md has the lengths).
 """
 
 from __future__ import annotations
@@ -59,58 +59,58 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "laughter": Recipe(
         "6+7+12, 25+26", "Ruch & Ekman 2001",
-        {"lip_corner_pull_AU12": 0.95, "cheek_raise_AU6": 1.4, "lips_part_AU25": 1.2, "jaw_drop_AU26": 1.3, "jaw_thrust_AD29": -0.8,
-         "lid_tighten_AU7": 0.9, "lip_stretch_AU20": 1.2, "upper_lip_raise_AU10": 0.7, "lid_close_AU43": 0.3, "nose_wrinkle_AU9": 0.5,
-         "cheek_puff_AD34": 0.5, "lower_lip_drop_AU16": 0.3, "inner_brow_raise_AU1": 0.3, "outer_brow_raise_AU2": 0.2},
+        {"lip_corner_pull_AU12": 0.8, "cheek_raise_AU6": 1.4, "lips_part_AU25": 1.2, "jaw_drop_AU26": 1.4, "jaw_thrust_AD29": -0.6,
+         "lid_tighten_AU7": 0.9, "lip_stretch_AU20": 1.1, "upper_lip_raise_AU10": 0.75, "lower_lip_drop_AU16": 0.3,
+         "lid_close_AU43": 0.33, "nose_wrinkle_AU9": 0.7, "cheek_puff_AD34": 0.4, "inner_brow_raise_AU1": 0.9,
+         "outer_brow_raise_AU2": 0.5},
         ours="1, 2, 9, 10, 16, 20, 34, 43, jaw back",
         rise_s=0.3, head_deg=(0.0, 4.0, 2.0),
     ),
     "sadness": Recipe(
         "1+4+15, 17", EMFACS,
-        {"inner_brow_raise_AU1": 0.95, "brow_draw_AU4": 0.9, "outer_brow_raise_AU2": -0.4, "lip_corner_pull_AU12": -0.95,
-         "lower_lip_drop_AU16": -0.5, "lid_close_AU43": 0.18, "cheek_raise_AU6": -0.2, "lip_stretch_AU20": -0.15},
-        ours="18, 43, outer brows and cheeks down",
+        {"inner_brow_raise_AU1": 0.5, "brow_draw_AU4": 0.75, "outer_brow_raise_AU2": -0.4, "lip_corner_pull_AU12": -0.72,
+         "lower_lip_drop_AU16": -0.4, "lid_close_AU43": 0.12, "lid_tighten_AU7": 0.2, "upper_lip_raise_AU10": -0.15},
+        ours="7, 28, 43, outer brows down",
         rise_s=0.8, fall_s=1.2, blinks=1.1, gaze_deg=(0.0, -7.0), head_deg=(0.0, -4.0, 2.0),
     ),
     "crying": Recipe(
         "1+4+6+7+9+15+20, 25", "Vingerhoets 2013; sadness of EMFACS",
-        {"inner_brow_raise_AU1": 0.45, "brow_draw_AU4": 1.2, "outer_brow_raise_AU2": -0.95, "lip_corner_pull_AU12": -0.65,
-         "lower_lip_drop_AU16": 0.15, "lid_close_AU43": 0.6, "lid_tighten_AU7": 1.25, "cheek_raise_AU6": 1.25, "lip_stretch_AU20": 0.9,
-         "lips_part_AU25": 0.4, "jaw_drop_AU26": 0.1, "upper_lip_raise_AU10": 0.5, "nose_wrinkle_AU9": 0.5},
-        ours="10, 16, 26, 43, outer brows down",
+        {"inner_brow_raise_AU1": 0.05, "brow_draw_AU4": 1.15, "outer_brow_raise_AU2": -1.1, "cheek_raise_AU6": 1.25,
+         "lid_tighten_AU7": 1.3, "lid_close_AU43": 0.55, "nose_wrinkle_AU9": 0.9, "upper_lip_raise_AU10": 0.45,
+         "lip_corner_pull_AU12": -0.38, "lip_stretch_AU20": 1.2, "lips_part_AU25": 0.25, "jaw_drop_AU26": 0.6},
+        ours="10, 26, 43, outer brows down",
         rise_s=0.7, fall_s=1.5, blinks=1.8, gaze_deg=(0.0, -8.0), head_deg=(0.0, -5.0, 2.5),
     ),
     "anger": Recipe(
         "4+7, 17+24, 10 (slight)", EMFACS,
-        {"inner_brow_raise_AU1": -1.4, "outer_brow_raise_AU2": -0.6, "brow_draw_AU4": 1.4, "lid_tighten_AU7": 1.0,
-         "lips_part_AU25": -0.7, "lip_stretch_AU20": -0.2, "lower_lip_drop_AU16": -0.3,
-         "nose_wrinkle_AU9": 0.5, "jaw_thrust_AD29": 0.25, "lip_corner_pull_AU12": -0.05, "cheek_raise_AU6": 0.35,
-         "upper_lip_raise_AU10": 0.15},
-        ours="6, 9, 15, 18, 29, outer brows down",
+        {"inner_brow_raise_AU1": -1.3, "brow_draw_AU4": 1.2, "lid_tighten_AU7": 0.95, "lips_part_AU25": -0.65,
+         "lower_lip_drop_AU16": -0.3, "upper_lip_raise_AU10": 0.25, "nose_wrinkle_AU9": 0.4, "cheek_raise_AU6": 0.2,
+         "lid_close_AU43": 0.1, "lip_corner_pull_AU12": -0.05},
+        ours="6, 9, 15, 43",
         rise_s=0.35, blinks=0.7, head_deg=(0.0, -4.0, 0.0),
     ),
     "fear": Recipe(
         "1+2+4+5+20, 25+26", EMFACS,
-        {"inner_brow_raise_AU1": 1.4, "outer_brow_raise_AU2": 0.7, "brow_draw_AU4": 0.7, "lid_close_AU43": -1.1, "lid_tighten_AU7": -1.2,
-         "lip_stretch_AU20": 0.4, "lips_part_AU25": 0.5, "jaw_drop_AU26": 0.35, "jaw_thrust_AD29": -0.3, "lower_lip_drop_AU16": 0.4,
-         "lip_corner_pull_AU12": -0.6, "upper_lip_raise_AU10": 0.3, "cheek_raise_AU6": -0.5},
+        {"inner_brow_raise_AU1": 1.0, "outer_brow_raise_AU2": 0.15, "brow_draw_AU4": 0.7, "lid_close_AU43": -1.1,
+         "lid_tighten_AU7": -1.2, "lip_stretch_AU20": 0.7, "lips_part_AU25": 0.45, "jaw_drop_AU26": 0.38, "jaw_thrust_AD29": -0.15,
+         "lower_lip_drop_AU16": 0.45, "lip_corner_pull_AU12": -0.5, "upper_lip_raise_AU10": 0.6, "cheek_raise_AU6": -0.3},
         ours="10, 15, 16, lower lids loose, jaw back, cheeks down",
         rise_s=0.2, blinks=1.5, head_deg=(0.0, 1.5, 0.0),
     ),
     "surprise": Recipe(
         "1+2+5, 25+26", EMFACS,
-        {"inner_brow_raise_AU1": 1.3, "outer_brow_raise_AU2": 1.4, "lid_close_AU43": -0.8, "lid_tighten_AU7": -0.5, "jaw_drop_AU26": 1.3,
-         "jaw_thrust_AD29": -1.0, "lips_part_AU25": 1.0, "lower_lip_drop_AU16": 0.5, "lip_corner_pull_AU12": -0.95,
-         "lip_stretch_AU20": -0.3, "brow_draw_AU4": -0.2, "cheek_raise_AU6": -0.35},
-        ours="15, 16, 18, lower lids loose, brows apart, jaw back, cheeks down",
+        {"inner_brow_raise_AU1": 0.9, "outer_brow_raise_AU2": 0.8, "lid_close_AU43": -0.8, "lid_tighten_AU7": -0.6,
+         "jaw_drop_AU26": 1.25, "jaw_thrust_AD29": -0.4, "lips_part_AU25": 0.7, "lower_lip_drop_AU16": 0.4,
+         "lip_corner_pull_AU12": -0.65, "lip_stretch_AU20": -0.45, "cheek_raise_AU6": -0.4},
+        ours="15, 16, 18, lower lids loose, jaw back, cheeks down",
         rise_s=0.15, fall_s=0.5, blinks=0.7, head_deg=(0.0, 2.0, 0.0),
     ),
     "disgust": Recipe(
-        "9, 10+17, 4", EMFACS,
-        {"nose_wrinkle_AU9": 1.4, "upper_lip_raise_AU10": 1.2, "inner_brow_raise_AU1": -0.3, "brow_draw_AU4": 0.5,
-         "outer_brow_raise_AU2": -0.45, "lid_tighten_AU7": 1.3, "cheek_raise_AU6": 1.4, "lower_lip_drop_AU16": -0.1,
-         "lip_corner_pull_AU12": -0.05, "lip_stretch_AU20": 0.1, "lid_close_AU43": 0.5, "lips_part_AU25": 0.35},
-        ours="6, 7, 15, 20, 25, 43, outer brows down",
+        "9, 10+16, 25", EMFACS,
+        {"nose_wrinkle_AU9": 1.3, "upper_lip_raise_AU10": 1.2, "lower_lip_drop_AU16": 0.3, "brow_draw_AU4": 0.3,
+         "inner_brow_raise_AU1": -0.1, "outer_brow_raise_AU2": -0.45, "lid_tighten_AU7": 1.35, "cheek_raise_AU6": 1.35,
+         "lid_close_AU43": 0.48, "lip_corner_pull_AU12": 0.05, "lips_part_AU25": 0.4},
+        ours="4, 6, 7, 12, 43, outer brows down",
         head_deg=(3.0, 1.5, 0.0),
     ),
     "contempt": Recipe(

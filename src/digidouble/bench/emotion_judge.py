@@ -67,6 +67,15 @@ def lengths(points: Float[np.ndarray, "n 68 2"]) -> Lengths:
     return np.stack(right + left + middle, 1) / face_scale(p)[:, None]
 
 
+def with_brows(found: Lengths, brows: Lengths) -> Lengths:
+    """`found` with the lengths of brows that `brows` has: of the same faces, seen so that raised brows are not lost."""
+    out, k = found.copy(), len(SIDED)
+    for name in ("inner_brow", "outer_brow", "brow_apart"):
+        for column in (SIDED.index(name), k + SIDED.index(name)):
+            out[:, column] = brows[:, column]
+    return out
+
+
 def changes(found: Lengths, rest: Float[np.ndarray, " 22"]) -> Float[np.ndarray, "n 16"]:
     """FEATURES over a rest. Mirrored faces give the same: sides are averaged, what differs between them has no sign."""
     d, k = found - rest, len(SIDED)

@@ -5,6 +5,8 @@ does. The judge (`bench.emotion_judge`) has seen real clips only, and never the 
 eyes`, the same with cheeks, lids and their creases left at rest; and, as item `real people`, how many real takes the judge recognises whose
 people it has not seen: what its word is worth. `emotional` is the number to look at: the share recognised of those that are not neutral. Neutral is
 right by construction, the change of a face from its own rest being none; `recognised` and `first_two` count it. `as_A_B`: takes of A taken for B.
+`cm_A_LENGTH`: how far the lengths of WATCHED go in emotion A, in centimetres of an average head: of a render, and of the real takes
+(mean, `least_` and `most_`).
 """
 
 from __future__ import annotations
@@ -19,10 +21,24 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from digidouble.acting import EMOTIONS, face_of
-from digidouble.bench.emotion_judge import CALM, Clip, Judge, Lengths, changes, lengths, shown, train, unseen
+from digidouble.bench.emotion_judge import (
+    CALM,
+    FEATURES,
+    Clip,
+    Judge,
+    Lengths,
+    Shown,
+    changes,
+    lengths,
+    shown,
+    train,
+    unseen,
+    with_brows,
+)
 from digidouble.bench.emotion_material import PHOTO, TAKES, Spans, wanted
 from digidouble.bench.material import evenly, excerpt
 from digidouble.bench.protocol import Measured, Picture, Protocol, Record, Scope
+from digidouble.bench.referees import BROW_VIEWS, VIEWS, Box, Landmarker
 from digidouble.bench.workshop import Workshop, cast_at, product_row
 from digidouble.errors import NoFace, SettingsError, UnreadableMedia
 from digidouble.footage.memory import MemoryFootage
@@ -35,6 +51,13 @@ from digidouble.schema.mesh import face_model
 from digidouble.schema.time import FrameRate
 
 REAL_PEOPLE, ABLATION = "real people", "without cheeks and eyes"
+WATCHED: dict[str, tuple[str, ...]] = {
+    "joy": ("corner_out", "eye"), "laughter": ("open", "corner_out"), "sadness": ("inner_brow", "outer_brow", "smile"),
+    "crying": ("corner_out", "smile", "eye"), "anger": ("inner_brow",), "fear": ("eye", "inner_brow"), "surprise": ("chin", "eye", "inner_brow"),
+    "disgust": ("upper_lip", "eye"), "contempt": ("corner_uneven",),
+}  # fmt: skip
+"""Lengths of an emotion that are told in centimetres."""
+HEAD_CM = 6.68  # `face_scale` of the mean face (`schema.mesh`): outer eye corners 8.80 cm apart, nose 5.07 cm long
 MOST_PEOPLE = 6
 MOST_FRAMES = 40  # of a take that the judge looks at
 LONGEST_PHOTO = 1500  # pixels
@@ -83,7 +106,7 @@ def _watched(shop: Workshop, clip: str, spans: Spans) -> Lengths:
         boxes = landmarker.boxes(picture)
         if not boxes:
             raise NoFace(f"{clip}: the judge finds no face")
-        return lengths(landmarker.landmarks(picture, boxes[0])[None])
+        return _looked(landmarker, [picture], [boxes[0]])
     count = shop.frame_count(clip)
     frames = evenly([i for i in range(count) if any(a <= i <= b for a, b in spans)], MOST_FRAMES)
     if not frames:
@@ -92,8 +115,24 @@ def _watched(shop: Workshop, clip: str, spans: Spans) -> Lengths:
             f"{shop.clips[clip].path}: has {count} frames, and the judge learns from {wanted_text} of it: is it the clip of the manifest, whole?"
         )
     name = excerpt_name(shop.clip_id(clip), frames)
-    watched = shop.watched(excerpt(shop.clips[clip].path, frames, shop.folder / "excerpts" / name))
-    return lengths(watched.landmarks[watched.detected])
+    movie = excerpt(shop.clips[clip].path, frames, shop.folder / "excerpts" / name)
+    watched = shop.watched(movie)
+    rows = np.flatnonzero(watched.detected)
+    brows = [
+        landmarker.landmarks(picture, watched.box(row), BROW_VIEWS)
+        for row, picture in enumerate(shop.pictures(movie, watched.first))
+        if row < len(watched.detected) and watched.detected[row]
+    ]
+    return with_brows(lengths(watched.landmarks[rows]), lengths(np.stack(brows)))
+
+
+def _looked(landmarker: Landmarker, pictures: list[UInt8[np.ndarray, "h w 3"]], boxes: list[Box]) -> Lengths:
+    """Lengths of one face a picture."""
+    points, brows = (
+        np.stack([landmarker.landmarks(p, b, views) for p, b in zip(pictures, boxes, strict=True)])
+        for views in (VIEWS, BROW_VIEWS)
+    )
+    return with_brows(lengths(points), lengths(brows))
 
 
 def faces() -> Float[np.ndarray, "20 a"]:
@@ -146,27 +185,58 @@ def _shares(verdicts: list[tuple[str, list[str]]]) -> dict[str, float]:
     return out
 
 
+def centimetres(change: Float[np.ndarray, "10 16"]) -> dict[str, float]:
+    """`cm_A_LENGTH` of ten faces, in the order of EMOTIONS, over the first one's rest."""
+    return {
+        f"cm_{e}_{n}": HEAD_CM * float(change[EMOTIONS.index(e), FEATURES.index(n)])
+        for e, names in WATCHED.items()
+        for n in names
+    }
+
+
+def real_centimetres(people: list[Shown]) -> dict[str, float]:
+    """The same of real takes, each by its middle frame: mean, and the `least_` and `most_` of any."""
+    out = {}
+    for e, names in WATCHED.items():
+        takes = np.stack([np.median(s.changes, 0) for s in people if s.take.emotion == e])
+        for n in names:
+            found = HEAD_CM * takes[:, FEATURES.index(n)]
+            key = f"cm_{e}_{n}"
+            out |= {key: float(found.mean()), f"least_{key}": float(found.min()), f"most_{key}": float(found.max())}
+    return out
+
+
 def _measure(shop: Workshop, scope: Scope, item: str) -> Measured:
     people = shown(_seen(shop))
     if item == REAL_PEOPLE:
         verdicts = [(take.emotion, ranked) for take, ranked in unseen(people)]
-        return Measured((Record(item, "unseen people", _shares(verdicts) | {"takes": float(len(verdicts))}),))
+        return Measured(
+            (
+                Record(
+                    item,
+                    "unseen people",
+                    _shares(verdicts) | {"takes": float(len(verdicts))} | real_centimetres(people),
+                ),
+            )
+        )
     judge, landmarker = train(people, {t.person for t in TAKES if t.clip == item}), shop.observer.landmarker
     records, pictures = [], []
     for quality in scope.qualities:
-        points = []
+        found = []
         box = None
         for k, picture in enumerate(_rendered(shop, item, quality)):
             box = box or next(iter(landmarker.boxes(picture)), None)
             if box is None:
                 raise NoFace(f"{item}: the judge finds no face in the neutral render")
-            points.append(landmarker.landmarks(picture, box))
+            found.append(_looked(landmarker, [picture], [box])[0])
             if k < len(EMOTIONS):
                 pictures.append(Picture(f"{EMOTIONS[k]}", picture))
-        found = lengths(np.stack(points))
+        found = np.stack(found)
         ten = len(EMOTIONS)
         records += [
-            Record(item, product_row(quality), _numbers(judge, found[:ten])),
+            Record(
+                item, product_row(quality), _numbers(judge, found[:ten]) | centimetres(changes(found[:ten], found[0]))
+            ),
             Record(item, f"{product_row(quality)} {ABLATION}", _numbers(judge, found[ten:])),
         ]
     return Measured(tuple(records), tuple(pictures))
