@@ -118,4 +118,4 @@ def unlike(plate: Float[np.ndarray, "d"], persona: Float[np.ndarray, "d"]) -> fl
     Two readings of one face differ too, by expression and noise; taken for proportions and enlarged (`persona_offset`), that would
     bend a person's face on their own plate by millimetres.
     """
-    return float(smoothstep((SAME - similarity(plate, persona)) / (SAME - OTHER)))
+    return float(smoothstep(np.array((SAME - similarity(plate, persona)) / (SAME - OTHER))))
