@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from digidouble.render.plan import FADE_FRAMES, HOLD_FRAMES, choose_keys
+from digidouble.performance import load_performance
+from digidouble.render.plan import FADE_FRAMES, HOLD_FRAMES, choose_keys, plan_cast
 from digidouble.schema.mesh import face_model
 
 A = len(face_model().action_names)
@@ -106,3 +107,20 @@ def test_one_frame_and_none(views):
     for n in (0, 1, 2):
         a, b, mix = chosen(np.zeros(n), views)
         assert len(a) == len(b) == len(mix) == n
+
+
+def test_on_the_persons_own_plate_the_face_keeps_its_shape(persona_b, talk_perf):
+    """Proportions are carried to somebody else in full, to the person's own footage not at all, and turn into each other."""
+    track = load_performance(talk_perf).track("main")
+    wide = replace(persona_b, neutral_cm=(track.neutral_cm * [1.04, 1, 1]).astype(np.float32))
+    here, away = (np.eye(len(track.identity))[k].astype(np.float32) for k in (0, 1))
+
+    def largest(likeness: float) -> float:
+        mixed = likeness * here + np.sqrt(1 - likeness**2) * away
+        plan = plan_cast(replace(track, identity=here), replace(wide, identity=mixed.astype(np.float32)))
+        return float(np.linalg.norm(plan.offset_cm, axis=1).max())
+
+    stranger = largest(0.0)
+    assert stranger > 0.2 and largest(0.39) == pytest.approx(stranger)
+    assert largest(0.5) == pytest.approx(stranger / 2, rel=0.02)
+    assert largest(0.61) == largest(1.0) == 0

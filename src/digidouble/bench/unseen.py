@@ -25,7 +25,8 @@ from digidouble.errors import NoFace
 from digidouble.footage import open_footage
 from digidouble.persona import build_persona, load_persona, save_persona
 from digidouble.persona.exposures import Exposures, expose, face_px_of, side_for, usable_rows
-from digidouble.persona.radiance_start import clusters
+from digidouble.persona.radiance_start import clusters, skin_only
+from digidouble.render.geometry import lids_down
 from digidouble.schema.colour import display_rgb8, linear_from_frame
 from digidouble.schema.frame import Roi
 from digidouble.schema.performance import Performance
@@ -35,6 +36,7 @@ from digidouble.schema.track import FaceTrack
 CLIP_FRAMES, KEYS, HELD = 420, 40, 16
 STRETCH, GAP, CLUSTERS, SHARE, LARGEST = 8, 3, 8, 0.2, 0.35
 VISIBLE = 180  # of 255
+LIKELY, LEAST_SHOWN = 0.9, 0.1  # of a place's looks that are skin, over all frames; of one look, by facing and matte
 TURN_DEG = 25.0  # counts like one muscle action at full strength
 LEARNT, STEPS, QUICK_STEPS = 160, 75, 25
 
@@ -155,6 +157,26 @@ class Unseen:
         to_px = sample.matte_px_from_crop.astype(np.float32)
         matte = cv2.warpAffine(sample.matte, to_px, size_hw[::-1], flags=cv2.INTER_LINEAR)
         return matte > VISIBLE
+
+    def lids_down(self, row: int) -> Float[np.ndarray, "2"]:
+        """How far the lids are down, by the product's own performance (`geometry.lids_down`)."""
+        sample, pose = self.track.sample(self.frame_of(row)), self.track.pose(self.frame_of(row))
+        return lids_down(pose.head_from_px(sample.points_px), self.track.neutral_cm)
+
+    @cached_property
+    def _skin_shown(self) -> Bool[np.ndarray, "n s s"]:
+        """Over UV, for every held-out row: whether it shows the person's skin and not hair (strands, edges and shadows of hair, by the unrolling of
+        the product; hair at the outline, by the frames learnt from) and not too edge-on."""
+        seen = self.exposures.weight.astype(np.float32).sum(0)
+        skin = skin_only(self.exposures).weight.astype(np.float32).sum(0)
+        usual = skin >= LIKELY * np.maximum(seen, 1e-3)
+        with open_footage(self.movie) as footage:
+            held = expose(footage, self.track, self.sides[1], self.exposures.side)
+        return usual & (skin_only(held).weight > LEAST_SHOWN)
+
+    def skin_shown(self, row: int) -> Bool[np.ndarray, "s s"]:
+        """Over UV, where a held-out row shows the person's skin and no hair."""
+        return self._skin_shown[self.sides[1].index(row)]
 
     def photograph(self, pictures: dict[int, Rgb8]) -> Photograph:
         """The key nearest to a neutral face seen from the front."""

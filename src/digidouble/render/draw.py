@@ -19,11 +19,11 @@ from digidouble.render.geometry import (
     lid_skin,
     lid_tone,
     lids_down,
-    opening_weight,
+    plate_share,
 )  # fmt: skip
 from digidouble.render.gloss import plate_lobe
 from digidouble.render.light import LookSettings, point_gains, skin_at_points
-from digidouble.render.plan import CastPlan
+from digidouble.render.plan import CastPlan, unlike
 from digidouble.render.tone import PlateSkin, contrast_share, plate_skin, suited, with_creases_of, without_blue
 from digidouble.schema.colour import LUMA
 from digidouble.schema.frame import Roi
@@ -50,17 +50,17 @@ class PreparedKey:
 
 
 class PreparedField:
-    """A persona's radiance field at the size a track needs, its skin held to the plate's contrast like an atlas'."""
+    """A persona's radiance field at the size a track needs, its skin held to the plate's contrast like an atlas', as far as the
+    plate shows somebody else (`strange`, 0..1)."""
 
-    def __init__(self, persona: Persona, size: int, plate: PlateSkin | None) -> None:
+    def __init__(self, persona: Persona, size: int, plate: PlateSkin | None, strange: float = 1.0) -> None:
         assert persona.radiance is not None
         self.field = persona.radiance
         self.view = FieldView(self.field, size)
         middle = 0.5 * (self.field.low + self.field.high)
         usual = self.view.colour(middle.astype(np.float32))
         grid = cv2.resize(usual, (SKIN_GRID, SKIN_GRID), interpolation=cv2.INTER_AREA)
-        share = contrast_share(plate, grid)
-        calm = suited(usual, persona.skin_linear, plate, share)
+        calm = _suited(usual, persona, plate, contrast_share(plate, grid), strange)
         # What the plate's contrast and colour take from the skin that does not change, it takes from every frame.
         self._gain = np.clip((calm + 1e-4) / (usual + 1e-4), 0.5, 2)
 
@@ -91,7 +91,9 @@ class PreparedCast:
         used = sorted(set(plan.key_a.tolist()) | set(plan.key_b.tolist()))
         self.worn = plan.track.worn.astype(np.float32) / 255
         size, plate = self._size(), plate_skin(plan.track)
-        self.field = PreparedField(plan.persona, size, plate) if radiance and plan.persona.radiance else None
+        self._strange = unlike(plan.track.identity, plan.persona.identity)
+        wanted = radiance and plan.persona.radiance is not None
+        self.field = PreparedField(plan.persona, size, plate, self._strange) if wanted else None
         self.keys = {} if self.field else {k: self._prepared(plan.persona, k, size, plate) for k in used}
         self.lobe = plate_lobe(plan.track, self._seen_skin)
         skin, iris = np.maximum(plan.persona.skin_linear, 1e-5), plan.persona.iris_linear
@@ -139,8 +141,18 @@ class PreparedCast:
             if len(rest) == persona.keys[key].albedo.shape[0]:
                 atlas = with_creases_of(atlas, _resized(rest, size), min(self.look.wrinkles, 1.0))
         share = contrast_share(plate, grid)
-        atlas, grid = (suited(x, persona.skin_linear, plate, share) for x in (atlas, grid))
+        atlas, grid = (_suited(x, persona, plate, share, self._strange) for x in (atlas, grid))
         return PreparedKey(np.ascontiguousarray(atlas), grid * uv_grid(SKIN_GRID).covered[..., None])
+
+
+def _suited(
+    atlas: Float32[np.ndarray, "s s 3"], persona: Persona, plate: PlateSkin | None, share: Float[np.ndarray, "4"], strange: float
+) -> Float32[np.ndarray, "s s 3"]:  # fmt: skip
+    """`tone.suited` as far as the plate shows somebody else: a plate can show its own person's contrast and hues."""
+    if strange == 0:
+        return atlas
+    held = suited(atlas, persona.skin_linear, plate, share)
+    return held if strange == 1 else atlas + np.float32(strange) * (held - atlas)
 
 
 def _resized(albedo: Float16[np.ndarray, "s s 3"], size: int) -> Float32[np.ndarray, "t t 3"]:
@@ -226,9 +238,9 @@ def mesh_in_place(
     vertex[:, 5] = (
         feather() * np.maximum(facing_weight(points_px), inside_weight()) * over_points(track.visibility[row])
     )
-    # Lids that come down show skin nobody filmed on the persona: the plate's own, in the double's tone.
+    # Lids that come down are the plate's own, in the double's tone.
     down = lids_down(track.pose(index).head_from_px(sample.points_px), track.neutral_cm)
-    vertex[:, 6] = np.maximum(opening_weight(), lid_skin() @ down)
+    vertex[:, 6] = plate_share(down)
     vertex[:, 7:9] = sample.points_px[:, :2] - [roi.x0, roi.y0]
     vertex[:, 9:12] = lid_gains(vertex[:, 7:9], down, plate_linear, skin_at_points(grid) * gains) if down.any() else 1.0
     local = points_px.astype(np.float64) - [roi.x0, roi.y0, 0]

@@ -87,6 +87,12 @@ def lids_down(shape_cm: Float[np.ndarray, "478 3"], neutral_cm: Float[np.ndarray
     return smoothstep((LOWERED - now / np.maximum(rest, 0.25)) / (LOWERED - SHUT))
 
 
+def plate_share(down: Float[np.ndarray, "2"]) -> Float32[np.ndarray, "478"]:
+    """0..1, how far the plate's own pixels show at every point: eyes and mouth with their borders, and lids that are `down`
+    (`lids_down`), whose skin nobody filmed on the persona."""
+    return np.maximum(opening_weight(), lid_skin() @ down).astype(np.float32)
+
+
 def target_shape(
     plate_shape_cm: Float[np.ndarray, "478 3"],
     plate_neutral_cm: Float[np.ndarray, "478 3"],

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from digidouble.perception.identity import similarity
 from digidouble.render.budget import keys_for
 from digidouble.render.geometry import persona_offset, seen_at_rest
 from digidouble.schema.persona import Persona
 from digidouble.schema.pose import Pose
+from digidouble.schema.ramp import smoothstep
 from digidouble.schema.track import FaceTrack
 
 STAY = 1.5  # a new key must be this much nearer than the one in use
 FADE_FRAMES = 14
 HOLD_FRAMES = 12
 VIEW_SCALE_DEG = 25.0  # a turn this large counts like a full-strength expression
+OTHER, SAME = 0.4, 0.6  # likeness of plate and persona up to which they are two people, and from which they are one
 SOFTNESS_COST = 0.3  # per halving (natural log) of the source's face width: soft keys must earn their place
 
 
@@ -26,7 +29,7 @@ class CastPlan:
 
     Attributes:
         key_a, key_b: keys in use per row of the track; mix: 0 shows a, 1 shows b (cross-fades).
-        offset_cm: persona's proportions over the plate's neutral.
+        offset_cm: persona's proportions over the plate's neutral; none on a plate of the same person.
         detail: 0..1, the share of full detail that the track's attention buys (`render.budget`): texels and keys.
         rank: how many other doubles this one is in front of, per row of the track; None when it is alone.
     """
@@ -106,5 +109,14 @@ def plan_cast(
     """Decide keys and proportions for a persona on a track. `detail`, `rank`: see `CastPlan`."""
     a, b, mix = choose_keys(track.actions, view_of(track), persona, detail)
     rest = min(seen_at_rest(track.actions), seen_at_rest(np.stack([key.actions for key in persona.keys])))
-    offset = persona_offset(persona.neutral_cm, track.neutral_cm, rest)
+    offset = persona_offset(persona.neutral_cm, track.neutral_cm, rest) * unlike(track.identity, persona.identity)
     return CastPlan(track, persona, a, b, mix, offset, detail, rank)
+
+
+def unlike(plate: Float[np.ndarray, "d"], persona: Float[np.ndarray, "d"]) -> float:
+    """1 for two people, 0 when the plate shows the persona's own person, by the identity embedder.
+
+    Two readings of one face differ too, by expression and noise; taken for proportions and enlarged (`persona_offset`), that would
+    bend a person's face on their own plate by millimetres.
+    """
+    return float(smoothstep(np.array((SAME - similarity(plate, persona)) / (SAME - OTHER))))

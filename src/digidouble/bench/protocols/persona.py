@@ -4,8 +4,9 @@ against what was filmed.
 Whole clusters of pose and expression are held out (`bench.unseen`). Geometry and pose come from the performance. Light is the
 nine harmonics of the track, held at their median over the clip; the per-texel light that a render takes from the plate
 is switched off. One gain per colour channel is fitted over all of them, because exposure is no property of a persona. Eyes and
-the opening of the mouth with their borders, which a double takes from the plate, and what lies in front of the face by the product's matte (hair,
-hands), which it leaves to the plate, are left out of the mask, for every row alike. Rows: `radiance` (quality `final`, with
+the opening of the mouth with their borders and lids that come down, which a double takes from the plate, and what lies in front of the face by the
+product's matte (hair, hands) or is no skin by the product's unrolling (strands of hair, hair at the outline), which it leaves to the plate or replaces,
+are left out of the mask, for every row alike. Rows: `radiance` (quality `final`, with
 a field fitted to up to 160 frames of the other clusters; `radiance, N` to N of them), `digidouble draft` (key atlases), `single
 atlas` (the fused one alone). Baselines: `nearest-key warp`, the frame of the other clusters nearest in landmark shape, bent onto
 the held-out landmarks; `classic`, the one neutral photograph bent in the same way; `paste`, that photograph placed by similarity;
@@ -19,7 +20,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float32, UInt8
 
 from digidouble.bench.baselines.classic import delaunay, piecewise_warp, warp_points
 from digidouble.bench.landmarks import RIGID, skin_mask
@@ -34,7 +35,7 @@ from digidouble.errors import NoFace
 from digidouble.footage import open_footage
 from digidouble.render import LookSettings, draw, layer_roi, place
 from digidouble.render.draw import PreparedCast
-from digidouble.render.geometry import opening_weight
+from digidouble.render.geometry import plate_share
 from digidouble.schema.colour import display_rgb8, srgb_decode
 from digidouble.schema.layers import Layer
 from digidouble.schema.mesh import face_model
@@ -109,19 +110,32 @@ def _drawn(person: Unseen, persona: Persona, quality: str) -> Drawn:
             layer = draw(cast, frame.index, np.zeros((*roi.size_hw, 3), np.float32), roi, points)
             page, drawn = np.zeros((*frame.size_hw, 3), np.float32), np.zeros(frame.size_hw, bool)
             page[roi.y0 : roi.y1, roi.x0 : roi.x1] = layer.rgb
-            drawn[roi.y0 : roi.y1, roi.x0 : roi.x1] = (layer.alpha > 0.9) & own_skin(layer)
+            skin = (layer.alpha > 0.9) & own_skin(layer, person.lids_down(row)) & in_uv(layer, person.skin_shown(row))
+            drawn[roi.y0 : roi.y1, roi.x0 : roi.x1] = skin
             out.append((display_rgb8(page), drawn))
     return out
 
 
-def own_skin(layer: Layer) -> Bool[np.ndarray, "h w"]:
-    """Pixels that take nothing from the plate: around eyes and lips a double fades into what the plate shows inside them."""
+def own_skin(layer: Layer, down: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "h w"]:
+    """Pixels that take nothing from the plate: around eyes and lips a double fades into what the plate shows inside them, and lids
+    that come down (`down`, see `geometry.lids_down`) are the plate's."""
     model = face_model()
-    corners = model.all_triangles[np.maximum(layer.triangle, 0)]
-    second, third = layer.barycentric[..., 0], layer.barycentric[..., 1]
-    w = opening_weight()[corners]
-    borrowed = (1 - second - third) * w[..., 0] + second * w[..., 1] + third * w[..., 2]
+    borrowed = _at_pixels(layer, plate_share(down)[:, None])[..., 0]
     return (layer.triangle >= 0) & (layer.triangle < len(model.triangles)) & (borrowed < BORROWED)
+
+
+def in_uv(layer: Layer, where: Bool[np.ndarray, "s s"]) -> Bool[np.ndarray, "h w"]:
+    """Pixels whose place on the face is inside a mask over UV."""
+    at = _at_pixels(layer, face_model().uv) * len(where) - 0.5
+    return cv2.remap(where.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR) > 0.5
+
+
+def _at_pixels(layer: Layer, values: Float[np.ndarray, "478 c"]) -> Float32[np.ndarray, "h w c"]:
+    """Values at the mesh's points, interpolated at every pixel; of no meaning where no triangle is."""
+    corners = values[face_model().all_triangles[np.maximum(layer.triangle, 0)]]
+    second, third = layer.barycentric[..., :1], layer.barycentric[..., 1:]
+    mixed = (1 - second - third) * corners[:, :, 0] + second * corners[:, :, 1] + third * corners[:, :, 2]
+    return np.ascontiguousarray(mixed, np.float32)
 
 
 def _nearest_key(person: Unseen, pictures: dict[int, Rgb8]) -> list[Rgb8]:
