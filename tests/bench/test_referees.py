@@ -139,6 +139,11 @@ def test_a_row_is_seen_best_when_it_is_the_plate(portrait, observer):
     np.testing.assert_allclose(channels(same.landmarks), channels(watched.landmarks), atol=1e-6)
     again = observer.see((remeasured(f) for f in zoom), watched, motion, shifted=True)
     assert np.abs(channels(again.landmarks) - channels(watched.landmarks)).mean() < 0.02
+    split = [
+        observer.landmarker.landmarks(portrait, watched.box(0), v) for v in (None, referees.VIEWS, referees.BROW_VIEWS)
+    ]
+    assert (split[0][:17] == split[1][:17]).all() and (split[0][17:27] == split[2][17:27]).all()
+    assert (split[0][27:] == split[1][27:]).all() and (split[1][17:27] != split[2][17:27]).any()
     other = mirrored(iter(zoom), watched, observer.landmarker)
     assert 0 < np.abs(other.landmarks - watched.landmarks).mean() < 0.01 * portrait.shape[1]
     assert (other.boxes == watched.boxes).all()

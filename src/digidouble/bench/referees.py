@@ -31,6 +31,7 @@ BROW_VIEWS = tuple((0.0, up, grow) for grow in (1.0, 1.15, 1.3) for up in (-0.12
 # Wider and higher boxes, under which raised brows are not lost: on the real takes of `emotion_material` (395 frames) the inner brow goes
 # with the product's own mesh at r .74 instead of .67, and is more than 0.4 cm off in 3.3 % of them instead of 6.1 %. Eyes and mouth are
 # placed better by VIEWS.
+BROWS = slice(17, 27)  # of the 68
 JUMP = 0.35  # of a face's width: a found face further away than this from the last one is another face
 SAME_PERSON = 0.90  # cosine of dlib's vectors at which errors balance on 186 photographs (distance .097)
 SECOND = "mobilefacenet-192"  # name in `digidouble.weights`
@@ -117,9 +118,13 @@ class Landmarker:
         return sorted(found, key=lambda b: (b[0] - b[2]) * (b[3] - b[1]))
 
     def landmarks(
-        self, rgb8: UInt8[np.ndarray, "h w 3"], box: Box, views: tuple[tuple[float, float, float], ...] = VIEWS
+        self, rgb8: UInt8[np.ndarray, "h w 3"], box: Box, views: tuple[tuple[float, float, float], ...] | None = None
     ) -> Float32[np.ndarray, "68 2"]:
-        """68 points inside a box, mean over `views` of it: moves in box widths, and sizes."""
+        """68 points inside a box, mean over `views` of it: moves in box widths, and sizes. None: brows under BROW_VIEWS, else VIEWS."""
+        if views is None:
+            found = self.landmarks(rgb8, box, VIEWS)
+            found[BROWS] = self.landmarks(rgb8, box, BROW_VIEWS)[BROWS]
+            return found
         x0, y0, x1, y1 = box
         middle, size = np.array([(x0 + x1) / 2, (y0 + y1) / 2]), np.array([x1 - x0, y1 - y0])
         picture, found = np.ascontiguousarray(rgb8), []
