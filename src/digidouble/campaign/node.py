@@ -21,7 +21,7 @@ from digidouble.deliver.segments import SegmentPlan, SegmentWriter, plan_segment
 from digidouble.deliver.settings import DeliverySettings
 from digidouble.errors import FarmError
 from digidouble.farm.gate import default_gate
-from digidouble.farm.node import PART_BYTES, Bytes, holds_plate
+from digidouble.farm.node import PART_BYTES, Bytes, beside_rendering, holds_plate
 from digidouble.farm.segments import versions
 from digidouble.footage import Footage, FootageSettings, open_footage
 from digidouble.perception.content import ContentGate
@@ -147,6 +147,7 @@ class PassNode:
         )  # fmt: skip
         return [self._made(outcome) for outcome in outcomes], time.perf_counter() - begun
 
+    @beside_rendering
     def read(self, variant_id: str, offset: int) -> bytes:
         """Up to PART_BYTES of a variant's segment; b"" at its end."""
         path = self._folder / f"{variant_id}.segment"
@@ -154,6 +155,7 @@ class PassNode:
             file.seek(offset)
             return file.read(PART_BYTES)
 
+    @beside_rendering
     def drop(self, variant_id: str) -> None:
         """Remove a segment that has been fetched."""
         path = self._folder / f"{variant_id}.segment"

@@ -12,7 +12,7 @@ from digidouble.errors import FarmError
 from digidouble.farm.node import Node, job_of, packed
 from digidouble.farm.pool import Pool, Work, connected, one_for_all_cores
 from digidouble.farm.processes import worth_processes
-from digidouble.farm.segments import SegmentStore, runs_of
+from digidouble.farm.segments import SegmentStore, shrinking_runs
 from digidouble.farm.settings import RenderSettings
 from digidouble.footage import Footage
 from digidouble.schema.clock import StageClock
@@ -57,8 +57,7 @@ def render_on_cluster(
         pool = Pool(ray, Node, (job, *shared), store.plan.shot, actors)
         try:
             pool.start(meanwhile)
-            longest = max(1, min(LONGEST_RUN, len(store.missing) // (3 * pool.size)))
-            pool.run(runs_of(store.missing, longest), _use(pool, store, clock, moved))
+            pool.run(shrinking_runs(store.missing, pool.size, LONGEST_RUN), _use(pool, store, clock, moved))
         finally:
             pool.stop()
 

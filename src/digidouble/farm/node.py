@@ -10,11 +10,11 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -35,6 +35,7 @@ from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange
 
 Bytes = UInt8[np.ndarray, "n"]  # arrays, because an object store hands them on without copying
+HOME = "home"  # the group of calls that a machine answers beside its rendering
 PART_BYTES = 32 << 20  # of a file on its way home: what a machine and the one that delivers hold of it at once
 
 
@@ -60,6 +61,16 @@ def job_of(store: SegmentStore, settings: RenderSettings, plate: Footage) -> Job
         raise FarmError("rendering elsewhere needs a plate, a performance and personas that are files")
     hair = store.place.passes.hair if store.place.passes else {}
     return Job(store.plan, replace(settings, workers=0), store.facts, plate.settings, hair)
+
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+
+def beside_rendering(method: M) -> M:
+    """Note on a method what `ray.method(concurrency_group=HOME)` notes, without Ray where there is none. (Naming the group with each
+    call instead is not possible through Ray's client, which all of `ray://HOST:PORT` is.)"""
+    method.__ray_concurrency_group__ = HOME  # type: ignore[attr-defined]
+    return method
 
 
 def packed(path: Path) -> Bytes:
@@ -157,6 +168,7 @@ class Node:
             pass
         return dict(self._crew.clock.seconds)
 
+    @beside_rendering
     def read(self, segment: FrameRange, key: str, offset: int) -> bytes:
         """Up to PART_BYTES of a file (`Place.files`) of a finished segment; b"" at its end."""
         if self._place is None:
@@ -165,6 +177,7 @@ class Node:
             file.seek(offset)
             return file.read(PART_BYTES)
 
+    @beside_rendering
     def drop(self, segment: FrameRange) -> None:
         """Remove a segment that has been fetched."""
         if self._place is not None:

@@ -16,14 +16,13 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from digidouble.errors import FarmError
-from digidouble.farm.node import packed
+from digidouble.farm.node import HOME, packed
 from digidouble.schema.shot import Shot
 
 LOCAL = "ray://local"
 PENDING = 2  # tasks at a machine: one in work, one that follows without a pause
 RETRIES = 3  # of one task, when machines are lost under it
 READY_SECONDS = 120.0  # for a machine to open its assets
-HOME = "home"  # the group of calls that a machine answers beside its rendering
 W = TypeVar("W")
 
 
@@ -146,13 +145,13 @@ class Pool:
     def fetched(self, actor: Any, *what: Any) -> Iterator[bytes]:
         """A file that an actor has (`actor.read(*what, offset)`), in parts. Raises RayError: its machine was lost."""
         offset = 0
-        while part := self.ray.get(actor.read.options(concurrency_group=HOME).remote(*what, offset)):
+        while part := self.ray.get(actor.read.remote(*what, offset)):
             offset += len(part)
             yield part
 
     def drop(self, actor: Any, *what: Any) -> None:
         """What was fetched need not be kept there."""
-        actor.drop.options(concurrency_group=HOME).remote(*what)
+        actor.drop.remote(*what)
 
     def stop(self) -> None:
         """End the actors that are left; their own temporary files go with them."""

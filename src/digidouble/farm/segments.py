@@ -64,6 +64,16 @@ def runs_of(segments: list[FrameRange], longest: int) -> list[list[FrameRange]]:
     return runs
 
 
+def shrinking_runs(segments: list[FrameRange], workers: int, longest: int) -> list[list[FrameRange]]:
+    """`runs_of` for `workers` that take one after the other: ever shorter towards the end, so that nobody is left with a long last one."""
+    runs: list[list[FrameRange]] = []
+    left = segments
+    while left:
+        runs.append(runs_of(left, max(1, min(longest, len(left) // (2 * workers))))[0])
+        left = left[len(runs[-1]) :]
+    return runs
+
+
 def job_facts(
     performance: Performance, casts: list[PreparedCast], settings: RenderSettings, place: Place
 ) -> dict[str, Any] | None:
