@@ -3,21 +3,17 @@ a task is a handful of numbers, and finished segments come home to be written he
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from digidouble.errors import FarmError
 from digidouble.farm.node import Node, job_of, packed
 from digidouble.farm.pool import Pool, Work, connected, one_for_all_cores
 from digidouble.farm.processes import worth_processes
 from digidouble.farm.segments import SegmentStore, shrinking_runs
 from digidouble.farm.settings import RenderSettings
-from digidouble.footage import Footage
 from digidouble.schema.clock import StageClock
-from digidouble.schema.performance import Performance
-from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
 
 LONGEST_RUN = 6  # segments: each run begins with a seek
@@ -25,7 +21,7 @@ Run = list[FrameRange]
 
 
 def render_on_cluster(
-    store: SegmentStore, assets: tuple[Footage, Performance, Mapping[str, Persona]], settings: RenderSettings, clock: StageClock,
+    store: SegmentStore, assets: Assets, settings: RenderSettings, clock: StageClock,
     moved: Callable[[int], None], meanwhile: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
     """Render what is missing of a store.
@@ -41,12 +37,8 @@ def render_on_cluster(
     if not store.missing:
         return
     plate, performance, casting = assets
-    if store.facts is None or not performance.file:
-        raise FarmError(
-            "rendering on Ray needs a plate, a performance and personas that are files (their hashes name the work)"
-        )
+    job = job_of(store, settings, plate, performance)
     with connected(str(settings.workers)) as ray:
-        job = job_of(store, settings, plate)
         shared = ray.put(packed(Path(performance.file))), ray.put(dict(casting))
         missing = len(store.missing)
 

@@ -23,9 +23,9 @@ from digidouble.farm.crew import Crew
 from digidouble.farm.gate import default_gate, frames_to_look_at, look_at_plate
 from digidouble.farm.looks import Looks, curves_of
 from digidouble.farm.node import job_of
-from digidouble.farm.prepared import faces_in, passes_plan, prepare_shot
+from digidouble.farm.prepared import Assets, faces_in, passes_plan, prepare_shot
 from digidouble.farm.processes import Processes, worth_processes
-from digidouble.farm.segments import Place, SegmentStore, job_facts, runs_of, split
+from digidouble.farm.segments import Place, SegmentStore, job_facts, named_by_hashes, runs_of, split
 from digidouble.farm.settings import Progress, RenderResult, RenderSettings
 from digidouble.farm.worker import Start
 from digidouble.footage import Footage
@@ -38,8 +38,6 @@ from digidouble.schema.frame import Frame
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
-
-Assets = tuple[Footage, Performance, Mapping[str, Persona]]
 
 
 def render_shot(
@@ -67,7 +65,7 @@ def render_shot(
     if len(frames) == 0:
         raise SettingsError(f"the frame range is empty: {plate.shot.path} has frames 0:{plate.shot.frame_count}.")
     clock, gate, assets = StageClock(), gate or default_gate(), (plate, performance, casting)
-    with Processes(_others(performance, settings, frames)) as processes:
+    with Processes(_others(assets, settings, frames)) as processes:
         casts = prepare_shot(performance, casting, settings)
         delivery = replace(delivery, personas=tuple(dict.fromkeys((p.name, p.sha256) for p in casting.values())))
         if settings.frame_range is not None:
@@ -146,10 +144,12 @@ class _Moved:
             self._progress(self._done, self._total)
 
 
-def _others(performance: Performance, settings: RenderSettings, frames: FrameRange) -> int:
-    """How many processes help this one."""
+def _others(assets: Assets, settings: RenderSettings, frames: FrameRange) -> int:
+    """How many processes help this one; none where the work cannot be handed on (`job_facts`)."""
+    _, performance, casting = assets
     workers = settings.workers if isinstance(settings.workers, int) else 1
-    return workers - 1 if performance.file and worth_processes(len(split(frames)), workers) else 0
+    files = performance.file and named_by_hashes(performance, casting.values())
+    return workers - 1 if files and worth_processes(len(split(frames)), workers) else 0
 
 
 def _rendered(
@@ -161,10 +161,10 @@ def _rendered(
         looks.take(source, result)
         moved.by(1)
 
-    if len(processes) and store.missing and store.facts:
+    if len(processes) and store.missing:
         plate, performance, casting = assets
         where = Path(plate.shot.path), Path(performance.file or ""), store.place.folder, store.place.passes_folder
-        start = Start(job_of(store, settings, plate), dict(casting), *where, looks.wanted)
+        start = Start(job_of(store, settings, plate, performance), dict(casting), *where, looks.wanted)
         yield from processes.render(crew, start, store.missing, looks.take, moved.by)
         if processes.lost:
             store.notes.append(

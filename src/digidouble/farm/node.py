@@ -22,14 +22,14 @@ from jaxtyping import UInt8
 from digidouble.deliver.segments import SegmentPlan
 from digidouble.errors import FarmError
 from digidouble.farm.crew import Crew
-from digidouble.farm.prepared import passes_plan
+from digidouble.farm.prepared import casts_of, passes_plan
 from digidouble.farm.segments import Place, SegmentStore, job_facts
 from digidouble.farm.settings import RenderSettings
 from digidouble.footage import Footage, FootageSettings, open_footage
 from digidouble.perception.hair import HairLook
 from digidouble.performance import load_performance
-from digidouble.pipeline import prepare
 from digidouble.schema.clock import StageClock
+from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange
@@ -55,10 +55,12 @@ class Job:
     hair: Mapping[int, HairLook] = field(default_factory=dict)
 
 
-def job_of(store: SegmentStore, settings: RenderSettings, plate: Footage) -> Job:
-    """What others are told of a store's work. Raises FarmError: its inputs cannot be named by hashes."""
-    if store.facts is None:
-        raise FarmError("rendering elsewhere needs a plate, a performance and personas that are files")
+def job_of(store: SegmentStore, settings: RenderSettings, plate: Footage, performance: Performance) -> Job:
+    """What others are told of a store's work. Raises FarmError: its inputs are not files."""
+    if store.facts is None or not performance.file:
+        raise FarmError(
+            "rendering on Ray needs a plate, a performance and personas that are files (their hashes name the work)"
+        )
     hair = store.place.passes.hair if store.place.passes else {}
     return Job(store.plan, replace(settings, workers=0), store.facts, plate.settings, hair)
 
@@ -109,9 +111,7 @@ def opened(
     """
     performed = load_performance(performance)
     footage: Footage = open_footage(plate, job.footage)
-    # The one who asks has read the list of revocations; consent itself is checked here, too.
-    final = job.settings.quality == "final"
-    casts = prepare(performed, casting, job.settings.look, purpose=job.settings.purpose, radiance=final)
+    casts = casts_of(performed, casting, job.settings)  # the one who asks has read the list of revocations
     settings = replace(job.settings, passes=place.passes_folder / "passes") if job.settings.passes else job.settings
     place = replace(place, passes=passes_plan(performed, casts, job.plan, settings, job.hair))
     facts = job_facts(performed, casts, job.settings, place) or {}

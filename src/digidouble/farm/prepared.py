@@ -10,12 +10,15 @@ from digidouble.deliver.passes import PassesPlan, layer_names, pass_stem
 from digidouble.deliver.segments import SegmentPlan
 from digidouble.deliver.sidecar import PassTrack
 from digidouble.farm.settings import RenderSettings
+from digidouble.footage import Footage
 from digidouble.perception.hair import HairLook
 from digidouble.pipeline import prepare
 from digidouble.render import PreparedCast
 from digidouble.schema.frame import Roi
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
+
+Assets = tuple[Footage, Performance, Mapping[str, Persona]]
 
 
 def prepare_shot(
@@ -25,6 +28,11 @@ def prepare_shot(
     revocations, today = read_revocations(settings.revoked), date.today()
     for persona in casting.values():
         revocations.check(persona, today)
+    return casts_of(performance, casting, settings)
+
+
+def casts_of(performance: Performance, casting: Mapping[str, Persona], settings: RenderSettings) -> list[PreparedCast]:
+    """`prepare_shot` without asking for revocations. Raises as `pipeline.prepare`, which checks consent itself."""
     final = settings.quality == "final"
     return prepare(performance, casting, settings.look, purpose=settings.purpose, radiance=final)
 

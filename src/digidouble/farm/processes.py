@@ -42,6 +42,9 @@ class Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def _end(self) -> None:
         for helper in self._helpers:
             helper.end()
 
@@ -100,7 +103,7 @@ class Processes:
                 yield from crew.render([segment], seen)
         finally:
             stop.set()
-            self.__exit__()
+            self._end()  # or the threads that lead them would wait for what they are at
             for thread in (own, *led):
                 thread.join()
 

@@ -35,6 +35,7 @@ from digidouble.errors import ContentRefused, OutputError
 from digidouble.farm.settings import RenderSettings
 from digidouble.render import PreparedCast
 from digidouble.schema.performance import Performance
+from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
 from digidouble.schema.track import FaceTrack
 
@@ -74,6 +75,11 @@ def shrinking_runs(segments: list[FrameRange], workers: int, longest: int) -> li
     return runs
 
 
+def named_by_hashes(performance: Performance, personas: Iterable[Persona]) -> bool:
+    """Whether plate, performance and personas are files whose content is known."""
+    return bool(performance.shot.sha256 and performance.sha256 and all(p.sha256 for p in personas))
+
+
 def job_facts(
     performance: Performance, casts: list[PreparedCast], settings: RenderSettings, place: Place
 ) -> dict[str, Any] | None:
@@ -83,7 +89,7 @@ def job_facts(
         performance.shot,
         {str(c.plan.track.track_id): c.plan.persona.sha256 for c in casts},
     )
-    if not (shot.sha256 and performance.sha256 and all(personas.values())):
+    if not named_by_hashes(performance, (c.plan.persona for c in casts)):
         return None
     passes = place.passes
     facts = {

@@ -54,7 +54,7 @@ def draw_with_surface(
     return layer, surface
 
 
-def over_pixels(values: Float[np.ndarray, "478 c"], mesh: MeshInPlace) -> Float32[np.ndarray, "h w c"]:
+def over_pixels(values: Float[np.ndarray, "478 c"], mesh: MeshInPlace | Layer) -> Float32[np.ndarray, "h w c"]:
     """Values at mesh points, carried over the pixels by their barycentric weights; 0 where there is no mesh."""
     corners = face_model().all_triangles[np.maximum(mesh.triangle, 0)]
     w1, w2 = mesh.barycentric[..., :1], mesh.barycentric[..., 1:]

@@ -20,7 +20,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Float32, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from digidouble.bench.baselines.classic import delaunay, piecewise_warp, warp_points
 from digidouble.bench.landmarks import RIGID, skin_mask
@@ -36,6 +36,7 @@ from digidouble.footage import open_footage
 from digidouble.render import LookSettings, draw, layer_roi, place
 from digidouble.render.draw import PreparedCast
 from digidouble.render.geometry import plate_share
+from digidouble.render.surface import over_pixels
 from digidouble.schema.colour import display_rgb8, srgb_decode
 from digidouble.schema.layers import Layer
 from digidouble.schema.mesh import face_model
@@ -120,22 +121,14 @@ def own_skin(layer: Layer, down: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "h 
     """Pixels that take nothing from the plate: around eyes and lips a double fades into what the plate shows inside them, and lids
     that come down (`down`, see `geometry.lids_down`) are the plate's."""
     model = face_model()
-    borrowed = _at_pixels(layer, plate_share(down)[:, None])[..., 0]
+    borrowed = over_pixels(plate_share(down)[:, None], layer)[..., 0]
     return (layer.triangle >= 0) & (layer.triangle < len(model.triangles)) & (borrowed < BORROWED)
 
 
 def in_uv(layer: Layer, where: Bool[np.ndarray, "s s"]) -> Bool[np.ndarray, "h w"]:
     """Pixels whose place on the face is inside a mask over UV."""
-    at = _at_pixels(layer, face_model().uv) * len(where) - 0.5
+    at = over_pixels(face_model().uv, layer) * len(where) - 0.5
     return cv2.remap(where.astype(np.float32), at[..., 0], at[..., 1], cv2.INTER_LINEAR) > 0.5
-
-
-def _at_pixels(layer: Layer, values: Float[np.ndarray, "478 c"]) -> Float32[np.ndarray, "h w c"]:
-    """Values at the mesh's points, interpolated at every pixel; of no meaning where no triangle is."""
-    corners = values[face_model().all_triangles[np.maximum(layer.triangle, 0)]]
-    second, third = layer.barycentric[..., :1], layer.barycentric[..., 1:]
-    mixed = (1 - second - third) * corners[:, :, 0] + second * corners[:, :, 1] + third * corners[:, :, 2]
-    return np.ascontiguousarray(mixed, np.float32)
 
 
 def _nearest_key(person: Unseen, pictures: dict[int, Rgb8]) -> list[Rgb8]:
