@@ -10,6 +10,7 @@ from typing import Any
 
 from digidouble.farm.node import Node, job_of, packed
 from digidouble.farm.pool import Pool, Work, connected, one_for_all_cores
+from digidouble.farm.prepared import Assets
 from digidouble.farm.processes import worth_processes
 from digidouble.farm.segments import SegmentStore, shrinking_runs
 from digidouble.farm.settings import RenderSettings
