@@ -35,6 +35,7 @@ from digidouble.performance.written import (
 from digidouble.refine import add_grain, add_mark, match_sharpness, motion_blur
 from digidouble.refine.atlases import detailed, pays
 from digidouble.refine.diffusion import SkinDetail
+from digidouble.refine.fusion import FusedSkin, Fusion
 from digidouble.render import (
     LookSettings,
     PreparedCast,
@@ -65,11 +66,13 @@ def prepare(
     today: date | None = None,
     purpose: str | None = None,
     radiance: bool = False,
+    fusion: bool = False,
 ) -> list[PreparedCast]:
     """Decide everything that couples frames. `casting`: track id, "main" or "all" -> persona. `radiance`: draw skin from
-    the radiance fields of those personas that have one.
+    the radiance fields of those personas that have one. `fusion`: bend key atlases to every frame with the fusion network (`refine.fusion`).
 
     Raises:
+        WeightsError: the fusion network is missing.
         CastingError: a track is not there, or is cast twice.
         ConsentError: a persona's consent has expired or does not cover `purpose`.
     """
@@ -87,7 +90,9 @@ def prepare(
     tracks = [performance.track(str(i)) for i in sorted(chosen)]
     bought = zip(tracks, details(tracks), ranks(tracks), strict=True)
     plans = [plan_cast(t, chosen[t.track_id], detail, rank) for t, detail, rank in bought]
-    return [PreparedCast(plan, look, radiance) for plan in plans]
+    network = Fusion() if fusion else None
+    bends = [FusedSkin(network, p.persona, p.track, look.wrinkles) if network else None for p in plans]
+    return [PreparedCast(plan, look, radiance, bend) for plan, bend in zip(plans, bends, strict=True)]
 
 
 def with_detail(persona: Persona, progress: Callable[[int, int], None] | None = None, threads: int = 2) -> Persona:

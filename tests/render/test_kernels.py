@@ -90,7 +90,8 @@ def test_meshes_outside_the_buffer():
     assert (rasterised(points - [30, 20, 0], M.all_triangles, 40, 40)[1] >= 0).any()
 
 
-def test_shade_against_numpy():
+@pytest.mark.parametrize("bends", [False, True])
+def test_shade_against_numpy(bends):
     """All of it at once: two atlases cross-faded, gains, coverage, the plate in the openings."""
     rng = np.random.default_rng(3)
     h, w, s = 70, 80, 96
@@ -108,6 +109,10 @@ def test_shade_against_numpy():
     rgb, alpha = np.empty((h, w, 3), np.float32), np.empty((h, w), np.float32)
     hidden = rng.uniform(0, 1, (24, 24)).astype(np.float32)
     crease = rng.uniform(0.5, 1.2, (24, 24)).astype(np.float32)
+    bend = kernels.UNBENT
+    if bends:
+        slid = rng.uniform(-0.03, 0.03, (16, 16, 2))
+        bend = np.concatenate([slid, rng.uniform(0.7, 1.3, (16, 16, 3))], 2).astype(np.float32)
     normals, half, shine = camera_normals(points), np.array([0.6, 0.0, 0.8]), np.array([0.2, 0.3, 0.4])
     kernels.shade(
         index,
@@ -119,6 +124,7 @@ def test_shade_against_numpy():
         b,
         0.3,
         crease,
+        bend,
         hidden,
         plate,
         iris,
@@ -149,9 +155,11 @@ def test_shade_against_numpy():
     v = (weights[..., None] * vertex[M.all_triangles[t]]).sum(1)
     x = np.clip(v[:, 6], 0, 1)
     inner = np.where(t < len(M.triangles), x * x * (3 - 2 * x), 1.0)[:, None]
-    first, second = bilinear(a, v[:, 0] - 0.5, v[:, 1] - 0.5), bilinear(b, v[:, 0] - 0.5, v[:, 1] - 0.5)
+    bent = bilinear(bend, v[:, 0] / s * 16 - 0.5, v[:, 1] / s * 16 - 0.5) if bends else np.array([[0.0, 0, 1, 1, 1]])
+    at = v[:, :2] + bent[:, :2] * s - 0.5
+    first, second = bilinear(a, *at.T), bilinear(b, *at.T)
     fold = bilinear(crease[..., None], v[:, 0] / s * 24 - 0.5, v[:, 1] / s * 24 - 0.5)
-    skin = (0.7 * first + 0.3 * second) * v[:, 2:5] * fold
+    skin = (0.7 * first + 0.3 * second) * v[:, 2:5] * fold * bent[:, 2:]
     facing = (weights[..., None] * normals[M.all_triangles[t]]).sum(1)
     seen = np.maximum(facing @ half, 0)[:, None] ** 8 > 0.002
     facing /= np.linalg.norm(facing, axis=1, keepdims=True)

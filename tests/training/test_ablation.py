@@ -1,8 +1,7 @@
-"""The ablation's own parts: a network that answers nothing changes nothing, one that answers is drawn, and the table averages."""
+"""The ablation's own parts: its sources are its own, and the table averages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import ModuleType, SimpleNamespace
 
 import cv2
@@ -10,60 +9,10 @@ import numpy as np
 import pytest
 import recipes
 
-from digidouble.performance import load_performance
-from digidouble.pipeline import prepare, render_frame
-from digidouble.refine.fusion import Fusion, FusionAnswer, FusionKey
-from digidouble.render import LookSettings
-from digidouble.schema.colour import rgb8_from_frame
-
 
 @pytest.fixture(scope="module")
 def run() -> ModuleType:
     return recipes.load("ablation", "run")[0]
-
-
-class Answers:
-    """Gain and flow the same everywhere."""
-
-    def __init__(self, gain: float = 0.0, flow: float = 0.0) -> None:
-        self.gain, self.flow = gain, flow
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        assert inputs["keys"].shape[2:] == (7, 128, 128) and inputs["dynamic"].shape == (1, 7, 128, 128)
-        assert inputs["facts"].shape == (1, 28)
-        stripes = np.where(np.arange(128) // 4 % 2 == 0, 1.0, -1.0) * self.gain  # a flat gain is light, and taken out
-        return {
-            "gain": np.broadcast_to(stripes, (1, 3, 128, 128)).astype(np.float32),
-            "flow": np.full((1, 2, 128, 128), self.flow, np.float32),
-            "bias": np.zeros((1, 3, 128, 128), np.float32),
-        }
-
-
-def drawn(run: ModuleType, talk, talk_perf, persona, fusion: Fusion | None) -> np.ndarray:
-    look = LookSettings(wrinkles=0.0)
-    plan = prepare(load_performance(talk_perf), {"main": persona}, look)[0].plan
-    with talk.footage() as footage:
-        frame = footage.frame(3)
-    return rgb8_from_frame(render_frame([run.FusedCast(plan, look, fusion)], frame)[0]).astype(float)
-
-
-def test_fusion_is_drawn(run, talk, talk_perf, persona_b):
-    plain = drawn(run, talk, talk_perf, persona_b, None)
-    nothing = drawn(run, talk, talk_perf, persona_b, Fusion(runner=Answers()))
-    striped = drawn(run, talk, talk_perf, persona_b, Fusion(runner=Answers(gain=0.3)))
-    assert np.abs(nothing - plain).max() <= 1
-    assert np.abs(striped - plain).max() > 8
-
-
-def test_the_answer_is_applied_in_texels_of_any_atlas(run):
-    rng = np.random.default_rng(0)
-    atlas = rng.uniform(0.1, 0.5, (256, 256, 3)).astype(np.float32)
-    key = FusionKey(np.full((128, 128, 3), 0.5, np.float32), np.ones((128, 128), np.float32), np.zeros((478, 3)))
-    flow = np.zeros((128, 128, 2), np.float32)
-    flow[..., 0] = 2.0  # of 128 texels: four of 256
-    answer = FusionAnswer(np.zeros((128, 128, 3), np.float32), flow, np.zeros((128, 128, 3), np.float32))
-    out = run.applied(atlas, key, answer)
-    assert np.allclose(out[20:200, 20:200], atlas[20:200, 24:204], atol=2e-3)
 
 
 def test_a_persona_is_made_of_this_runs_pictures_only(run, talk, tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """What each learned part adds to a double: keys only / the product / + fusion / + detail / all, by the bench's judges.
 
-    python training/ablation/run.py --clips DATA/clips --fusion OUT/fusion.onnx --out WORK [--pairs A:B ...] [--scale .4] [--frames 40]
+    python training/ablation/run.py --clips DATA/clips --out WORK [--pairs A:B ...] [--scale .4] [--frames 40]
 
 The persona of clip A is built from eight of its frames, scaled down so that the plate shows the face larger than the source did; it stands in for the
 person of clip B. `real` is the product with the same frames unscaled: what a truly sharper source would give. Judges: dlib's ResNet (identity),
@@ -34,14 +34,10 @@ from digidouble.persona import build_persona
 from digidouble.pipeline import prepare, render_frame
 from digidouble.refine.atlases import detailed
 from digidouble.refine.diffusion import SkinDetail
-from digidouble.refine.fusion import SIZE, Fusion, FusionAnswer, FusionKey, Moment
-from digidouble.render import CastPlan, LookSettings, PreparedCast
-from digidouble.render.draw import PreparedKey
+from digidouble.render import LookSettings, PreparedCast
 from digidouble.schema.colour import rgb8_from_frame
 from digidouble.schema.frame import Frame
-from digidouble.schema.mesh import face_model
 from digidouble.schema.persona import Persona
-from digidouble.schema.track import WRINKLE_RANGE
 
 PAIRS = (
     "wide_turns_lamp:grimaces_long",
@@ -53,63 +49,6 @@ PICTURES = 8
 """Frames of every pair and row that are kept to be looked at."""
 FULL_PX = 10_000
 """No face is wider: flow-warp error at full size."""
-
-
-class FusedCast(PreparedCast):
-    """A cast whose skin the fusion network bends to every frame; `fusion` None: the keys as they are."""
-
-    def __init__(self, plan: CastPlan, look: LookSettings, fusion: Fusion | None) -> None:
-        self.fusion = fusion
-        self.seen: dict[int, FusionKey] = {}
-        super().__init__(plan, look)
-
-    def skin(self, row: int, points_px: np.ndarray) -> tuple[PreparedKey, PreparedKey, float]:
-        """Two atlases and how much of the second a frame takes."""
-        a, b, mix = super().skin(row, points_px)
-        if self.fusion is None:
-            return a, b, mix
-        plan = self.plan
-        moment = self._moment(row, points_px)
-        which = [int(plan.key_a[row]), int(plan.key_b[row])]
-        return self._fused(a, which[0], moment), b if mix == 0 else self._fused(b, which[1], moment), mix
-
-    def _moment(self, row: int, points_px: np.ndarray) -> Moment:
-        track = self.plan.track
-        index = track.frames.start + row
-        sample = track.sample(index)
-        shift = track.pose(index).head_from_px(sample.points_px) - track.neutral_cm
-        creases = cv2.resize(sample.wrinkles.astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        return Moment(
-            shift, points_px.astype(float), track.actions[row].astype(float), track.gaze_deg[row].astype(float),
-            creases * np.float32(WRINKLE_RANGE / 127),
-        )  # fmt: skip
-
-    def _key(self, number: int) -> FusionKey:
-        """A key as the network reads it; its mesh is what its actions say, for a persona keeps no more of it."""
-        if number not in self.seen:
-            key = self.plan.persona.keys[number]
-            shift = np.tensordot(key.actions.astype(float), face_model().action_fields_cm, 1)
-            self.seen[number] = FusionKey.of_atlas(
-                key.albedo.astype(np.float32), key.confidence.astype(np.float32) / 255, shift
-            )
-        return self.seen[number]
-
-    def _fused(self, prepared: PreparedKey, number: int, moment: Moment) -> PreparedKey:
-        assert self.fusion is not None
-        first = self._key(number)
-        others = [self._key(k) for k in self.keys if k != number][:3]
-        answer = self.fusion.answer([first, *others], moment)
-        return PreparedKey(applied(prepared.atlas, first, answer), prepared.grid)
-
-
-def applied(atlas: np.ndarray, key: FusionKey, answer: FusionAnswer) -> np.ndarray:
-    """The network's flow and gain on an atlas of any size."""
-    side = len(atlas)
-    flow = cv2.resize(answer.flow, (side, side), interpolation=cv2.INTER_LINEAR) * np.float32(side / SIZE)
-    y, x = np.mgrid[:side, :side].astype(np.float32)
-    moved = cv2.remap(atlas, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    gain = cv2.resize(answer.linear_gain(key.skin), (side, side), interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(np.maximum(moved * gain, 0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -125,9 +64,9 @@ class Row:
 ROWS = (
     Row("keys only", "own", False, False),
     Row("product", "own", True, False),
-    Row("+ fusion", "own", False, True),
+    Row("+ fusion", "own", True, True),
     Row("+ detail", "fine", True, False),
-    Row("all", "fine", False, True),
+    Row("all", "fine", True, True),
     Row("real", "real", True, False),
 )
 
@@ -152,9 +91,7 @@ def pictures(frames: list[Frame], casts: list[PreparedCast]) -> Iterator[np.ndar
         yield rgb8_from_frame(render_frame(casts, frame)[0])
 
 
-def measured(
-    shop: Workshop, persona: str, plate: str, scale: float, fusion: Fusion | None
-) -> dict[str, dict[str, float]]:
+def measured(shop: Workshop, persona: str, plate: str, scale: float) -> dict[str, dict[str, float]]:
     """row -> numbers of one pair."""
     movie = shop.plate(plate)
     watched, performance = shop.watched(movie), shop.performance(movie)
@@ -175,10 +112,9 @@ def measured(
     before = shop.observer.see(iter(plain), watched, motions[0])
     found: dict[str, dict[str, float]] = {}
     warps: dict[str, list[float]] = {}
-    for row in (r for r in ROWS if fusion is not None or not r.fusion):
+    for row in ROWS:
         look = LookSettings(wrinkles=1.0 if row.creases else 0.0)
-        plan = prepare(performance, {"main": people[row.persona]}, look, today=date.today())[0].plan
-        cast = FusedCast(plan, look, fusion if row.fusion else None)
+        cast = prepare(performance, {"main": people[row.persona]}, look, today=date.today(), fusion=row.fusion)[0]
         began = time.perf_counter()
         done = list(pictures(frames, [cast]))
         seconds = time.perf_counter() - began
@@ -233,9 +169,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clips", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--fusion", type=Path, help="a trained fusion.onnx; without it the rows with fusion are left out"
-    )
     parser.add_argument("--pairs", nargs="+", default=PAIRS, metavar="PERSONA:PLATE")
     parser.add_argument("--scale", type=float, default=0.4, help="of the source pictures")
     parser.add_argument("--frames", type=int, default=40)
@@ -243,8 +176,7 @@ def main() -> None:
     pairs = [tuple(p.split(":")) for p in args.pairs]
     clips = find_clips([args.clips / f"{n}.mp4" for n in sorted({n for p in pairs for n in p})])
     shop = Workshop(args.out, clips, args.frames, print)
-    fusion = Fusion(args.fusion) if args.fusion else None
-    every = {f"{a}->{b}": measured(shop, a, b, args.scale, fusion) for a, b in pairs}
+    every = {f"{a}->{b}": measured(shop, a, b, args.scale) for a, b in pairs}
     (args.out / "ablation.json").write_text(json.dumps(every, indent=1))
     print(table(every))
 

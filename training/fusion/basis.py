@@ -1,12 +1,12 @@
 """What people's creases have in common: a linear, low-rank answer in closed form. The baseline that a network has to beat.
 
-    python training/fusion/basis.py --pack .work/refine_data/fusion.npz --out OUT [--fusion OUT/fusion.pt]
+    python training/fusion/basis.py --pack .work/refine_data/fusion.npz --out OUT
 
 Ridge regression over the training people, from the change of the mesh between key and moment (on 16 x 16 places of UV, its RANK
 strongest principal components) to the flow that finds the key's skin in the frame (DIS, in UV) and then to the log gain that is left. Every
 person weighs the root of his frames. The price on size is chosen by leaving one person out at a time; the gain is learnt on keys
-moved by flows that were predicted without the person. Same contract as the network (`model.py`), so that the same door opens it.
-No random numbers. Writes basis.onnx and basis.pt, prints the table of `evaluate.py`.
+moved by flows that were predicted without the person. It is asked as the network is (`model.py`) and looks at the mesh alone.
+No random numbers. Writes basis.pt, prints the table of `evaluate.py`.
 """
 
 from __future__ import annotations
@@ -16,18 +16,15 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from evaluate import evaluate, scores
-from model import CM, FLOW_TEXELS, SIZE, FusionNet, rendered
-from pack import EPS, LUMA, Batch, Pack, blurred, toned
+from model import CM, SIZE, FusionNet, rendered
+from pack import EPS, FLOW_TEXELS, GRID, Batch, Pack, slides, toned
 from torch import Tensor, nn
 from torch.nn import functional
 
 PLACES = 16
-GRID = 64
-"""Texels of flow and gain, as in the network: what is finer is the key's own."""
 RANK = 60
 WHITENED = 0.5  # power of the components' spread that is divided out: 0 leaves them as they are, 1 makes them equal
 OWN_PRICE = 30.0  # for one clip, whose frames are some thirty times fewer
@@ -67,20 +64,6 @@ class BasisNet(nn.Module):
         x = change(keys, dynamic).flatten(1) @ self.components + 0 * facts[:, :1].sum()
         flow = grown(x @ self.flow, 2).clamp(-FLOW_TEXELS, FLOW_TEXELS)
         return grown(x @ self.gain, 3).clamp(-1.2, 1.2), flow, 0 * keys[:, 0, :3]
-
-
-class Sum(nn.Module):
-    """Shares of several answers added up."""
-
-    def __init__(self, parts: list[tuple[float, nn.Module]]) -> None:
-        super().__init__()
-        self.shares, self.parts = [s for s, _ in parts], nn.ModuleList([m for _, m in parts])
-
-    def forward(self, keys: Tensor, dynamic: Tensor, facts: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gain, flow and bias, each the weighted sum."""
-        every = [[s * a for a in m(keys, dynamic, facts)] for s, m in zip(self.shares, self.parts, strict=True)]
-        gain, flow, bias = (torch.stack(list(a)).sum(0) for a in zip(*every, strict=True))
-        return gain, flow, bias
 
 
 @dataclass
@@ -157,15 +140,8 @@ class Ridge:
 
 
 def flow_between(b: Batch) -> Tensor:
-    """[n, 2, 64, 64] texels of the 128 grid: where in the first key the target's skin lies, by DIS, smooth, zero where unseen."""
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    luma = torch.tensor(LUMA).view(1, 3, 1, 1)
-    key = (toned(b.keys[:, 0, :3], b.target, b.weight).exp() - EPS).clamp(0, 1)
-    grey = lambda x: np.round((x * luma).sum(1).clamp(0, 1).numpy() * 255).astype(np.uint8)  # noqa: E731
-    found = [dis.calc(a, k, None) for a, k in zip(grey(b.target), grey(key), strict=True)]  # pyright: ignore[reportCallIssue, reportArgumentType]
-    flow = torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2).clamp(-FLOW_TEXELS, FLOW_TEXELS)
-    smooth = blurred(flow * b.weight, 1.5) / (blurred(b.weight, 1.5) + 0.05)
-    return functional.avg_pool2d(smooth * b.weight, SIZE // GRID)
+    """[n, 2, 64, 64] texels of the 128 grid: where in the first key the target's skin lies."""
+    return slides(b.target, b.keys[:, 0, :3], b.weight)
 
 
 def gain_between(b: Batch, moved: Tensor) -> Tensor:
@@ -180,8 +156,8 @@ def batches(rows: Tensor) -> list[Tensor]:
 
 
 def composed(pack: Pack, rows: Tensor) -> Batch:
-    """Targets with their clip's relaxed frame as the key, no ratio."""
-    return pack.compose(rows, pack.neutral[rows][:, None], torch.zeros(len(rows), 1, SIZE, SIZE))
+    """Targets with their clip's relaxed frame as the key; nothing of the plate's skin is told."""
+    return pack.compose(rows, pack.neutral[rows][:, None])
 
 
 @torch.no_grad()
@@ -229,27 +205,17 @@ def own_scores(
             learn, asked = rest != k, rest == k
             solved = lambda y, a=x[learn]: torch.linalg.solve(a.T @ a + OWN_PRICE * torch.eye(a.shape[1]), a.T @ y)  # noqa: E731
             w = solved(flow[learn].flatten(1))
-            known = Batch(b.keys[learn], b.dynamic[learn], b.facts[learn], b.target[learn], b.weight[learn])
+            known = b.at(learn)
             gain = gain_between(known, moved_by(known.keys[:, 0, :3], x[learn] @ w))
             nearest[asked] = torch.cdist(x[asked], x).masked_fill(~learn[None], torch.inf).argmin(1)
             predicted[0][asked], predicted[1][asked] = x[asked] @ w, x[asked] @ solved(gain.flatten(1))
         where = (rows[None] == targets[pack.clip[targets] == c, None]).int().argmax(1)
         skin = moved_by(b.keys[where, 0, :3], predicted[0][where]) * torch.exp(grown(predicted[1][where], 3))
-        asked = Batch(b.keys[where], b.dynamic[where], b.facts[where], b.target[where], b.weight[where])
+        asked = b.at(where)
         for method, picture in (("basis", skin), ("nearest", b.target[nearest[where]])):
             for name, value in scores(asked, picture, pack.opening).items():
                 found.setdefault(method, {}).setdefault(name, []).append(float(value.mean()))
     return {m: {k: float(np.mean(v)) for k, v in value.items()} for m, value in found.items()}
-
-
-def export(net: nn.Module, path: Path) -> None:
-    """As `train.export`: opset 17, n and k free."""
-    example = (torch.rand(1, 2, 7, SIZE, SIZE), torch.rand(1, 7, SIZE, SIZE), torch.rand(1, 28))
-    torch.onnx.export(
-        net.eval(), example, str(path), input_names=["keys", "dynamic", "facts"], output_names=["gain", "flow", "bias"],
-        dynamic_axes={"keys": {0: "n", 1: "k"}, **{v: {0: "n"} for v in ("dynamic", "facts", "gain", "flow", "bias")}},
-        opset_version=17, dynamo=False,
-    )  # fmt: skip
 
 
 def main() -> None:
@@ -257,9 +223,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument(
-        "--fusion", type=Path, help="a trained fusion.pt: half of its answer and half of the basis is measured, too"
-    )
     parser.add_argument("--splits", nargs="+", default=["val"], choices=("val", "test"))
     args = parser.parse_args()
     torch.set_num_threads(2)
@@ -272,22 +235,17 @@ def main() -> None:
         net, price = fit(pack)
         print({k: {"price": p, "explained": round(e, 4)} for k, (p, e) in price.items()}, flush=True)
         torch.save(net.state_dict(), kept)
-        export(net, args.out / "basis.onnx")
     nothing = lambda x: torch.zeros_like(x)  # noqa: E731
     nets: dict[str, nn.Module] = {
         "basis": net,
         "basis, flow alone": BasisNet(net.components, net.flow, nothing(net.gain)),
         "basis, gain alone": BasisNet(net.components, nothing(net.flow), net.gain),
     }
-    if args.fusion:
-        trained = FusionNet()
-        trained.load_state_dict(torch.load(args.fusion, weights_only=True))
-        nets |= {"fusion": trained, "fusion / 2 + basis / 2": Sum([(0.5, trained), (0.5, net)])}
     for split in args.splits:
         found = evaluate(FusionNet(), pack, split, 32, only=("keys",))
         for name, part in nets.items():
-            for clip, value in evaluate(part, pack, split, 32, only=("fusion",)).items():
-                found[clip][name] = value["fusion"]
+            for clip, value in evaluate(part, pack, split, 32, only=("fusion_geometry",)).items():
+                found[clip][name] = value["fusion_geometry"]
         found["all"] |= {f"(own other moments, {k})": v for k, v in own_scores(pack, net, split).items()}
         (args.out / f"basis_{split}.json").write_text(json.dumps(found, indent=1))
         for name, value in found["all"].items():

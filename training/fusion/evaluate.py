@@ -7,10 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from model import FusionNet, rendered
-from pack import EPS, Batch, Pack, blurred, toned
-from torch import Tensor
+from pack import EPS, Batch, Pack, Plate, blurred, toned
+from torch import Tensor, nn
 from torch.nn import functional
 
+STAND_IN_SEED = 5
 Method = Callable[[Batch], Tensor]
 """A batch to display-referred skin [n, 3, 128, 128]; the tone band is set to the truth's afterwards, for every method alike."""
 
@@ -30,9 +31,20 @@ def expression_ratio(b: Batch) -> Tensor:
     return b.keys[:, 0, :3] * torch.exp(b.dynamic[:, 6:7])
 
 
-def network(model: FusionNet) -> Method:
+def slide_alone(b: Batch) -> Tensor:
+    """The key moved as the plate's skin moved: no network."""
+    zero = b.keys[:, 0, :3] * 0
+    return rendered(b.keys[:, 0, :3], zero, b.dynamic[:, 7:9], zero)
+
+
+def slide_and_ratio(b: Batch) -> Tensor:
+    """Both of what the plate's skin tells, no network."""
+    return slide_alone(b) * torch.exp(b.dynamic[:, 6:7])
+
+
+def network(model: nn.Module) -> Method:
     """The network's answer."""
-    return lambda b: rendered(b.keys[:, 0, :3], *model(b.keys, b.dynamic, b.facts))
+    return lambda b: rendered(b.keys[:, 0, :3], *model(b.keys, b.dynamic, b.facts)[:3])
 
 
 def scores(b: Batch, prediction: Tensor, opening: Tensor) -> dict[str, Tensor]:
@@ -52,8 +64,8 @@ def scores(b: Batch, prediction: Tensor, opening: Tensor) -> dict[str, Tensor]:
     return {"psnr": psnr(skin), "psnr_open": psnr(b.weight * (b.weight > 0.4)), "gradient": slope, "sharpness": fine(log) / (fine(truth) + 1e-9)}  # fmt: skip
 
 
-def methods(model: FusionNet) -> dict[str, tuple[Method, str]]:
-    """name -> (method, where the plate's ratio comes from: "other" person in a like expression, "own" frame, or "none")."""
+def methods(model: nn.Module) -> dict[str, tuple[Method, Plate, Plate]]:
+    """name -> (method, where the plate's ratio comes from, where its slide comes from)."""
     net = network(model)
 
     def without(what: str) -> Method:
@@ -67,34 +79,43 @@ def methods(model: FusionNet) -> dict[str, tuple[Method, str]]:
         return run
 
     return {
-        "keys": (keys_only, "none"),
-        "soft_key": (soft_key, "none"),
-        "ratio": (expression_ratio, "other"),
-        "ratio_own": (expression_ratio, "own"),
-        "fusion": (net, "other"),
-        "fusion_own": (net, "own"),
-        "fusion_geometry": (net, "none"),
-        "no_identity": (without("drop_identity"), "other"),
-        "no_dynamic": (without("drop_dynamic"), "other"),
-        "no_cross": (without("drop_tokens"), "other"),
+        "keys": (keys_only, "none", "none"),
+        "soft_key": (soft_key, "none", "none"),
+        "ratio": (expression_ratio, "other", "none"),
+        "ratio_stand_in": (expression_ratio, "stand-in", "none"),
+        "ratio_own": (expression_ratio, "own", "none"),
+        "slide": (slide_alone, "none", "stand-in"),
+        "slide_own": (slide_alone, "none", "own"),
+        "slide_ratio": (slide_and_ratio, "stand-in", "stand-in"),
+        "slide_ratio_own": (slide_and_ratio, "own", "own"),
+        "fusion": (net, "other", "stand-in"),
+        "fusion_slide_own": (net, "other", "own"),
+        "fusion_slide_alone": (net, "none", "stand-in"),
+        "fusion_stand_in": (net, "stand-in", "stand-in"),
+        "fusion_own": (net, "own", "own"),
+        "fusion_geometry": (net, "none", "none"),
+        "no_identity": (without("drop_identity"), "stand-in", "stand-in"),
+        "no_dynamic": (without("drop_dynamic"), "stand-in", "stand-in"),
+        "no_patches": (without("drop_tokens"), "stand-in", "stand-in"),
     }
 
 
 @torch.no_grad()
 def evaluate(
-    model: FusionNet, pack: Pack, split: str, per_clip: int, keys: int = 1, only: tuple[str, ...] = ()
+    model: nn.Module, pack: Pack, split: str, per_clip: int, keys: int = 1, only: tuple[str, ...] = ()
 ) -> dict[str, dict[str, dict[str, float]]]:
     """clip (and "all": mean over clips) -> method -> score."""
     model.eval()
     targets, chosen = pack.trials(split, per_clip, keys)
+    drawn = pack.rng.get_state()
     out: dict[str, dict[str, dict[str, float]]] = {}
-    for name, (method, source) in methods(model).items():
+    for name, (method, ratio, slide) in methods(model).items():
         if only and name not in only:
             continue
         rows: dict[str, list[Tensor]] = {}
+        pack.rng.manual_seed(STAND_IN_SEED)  # the same stand-ins for every method
         for t, c in zip(targets.split(64), chosen.split(64), strict=True):
-            ratio = pack.ratio(t if source == "own" else pack.near[t][:, 0]) * (source != "none")
-            b = pack.compose(t, c, ratio)
+            b = pack.compose(t, c, pack.plate(t, ratio, slide))
             for key, value in scores(b, method(b), pack.opening).items():
                 rows.setdefault(key, []).append(value)
         values = {k: torch.cat(v).float().cpu().numpy() for k, v in rows.items()}
@@ -104,22 +125,64 @@ def evaluate(
         out.setdefault("all", {})[name] = {
             k: float(np.mean([out[pack.clips[c]][name][k] for c in np.unique(clip)])) for k in values
         }
+    pack.rng.set_state(drawn)
     model.train()
     return out
 
 
 @torch.no_grad()
-def sheet(model: FusionNet, pack: Pack, split: str, per_clip: int = 2) -> np.ndarray:
-    """Rows: key, key toned, ratio (other person), fusion, truth, gain; one column a trial. BGR."""
+def beside(model: nn.Module, pack: Pack, split: str, per_clip: int) -> dict[str, float]:
+    """The other two answers: mean error of the displacement in cm over the 16 x 16 places, of a stand-in's (`before`) and with the
+    offset (`offset_cm`); mean error of visibility, of the training rows' mean (`seen_mean`) and of the network (`seen`)."""
     model.eval()
     targets, chosen = pack.trials(split, per_clip)
-    b = pack.compose(targets, chosen, pack.ratio(pack.near[targets][:, 0]))
-    gain, flow, bias = model(b.keys, b.dynamic, b.facts)
+    drawn = pack.rng.get_state()
+    pack.rng.manual_seed(STAND_IN_SEED)
+    train = pack.split["train"]
+    usual = torch.cat([functional.avg_pool2d(pack.visible(r), 2) for r in train.split(64)]).mean(0)
+    rows: dict[str, list[Tensor]] = {}
+    for t, c in zip(targets.split(64), chosen.split(64), strict=True):
+        true = pack.over_uv(pack.shift[t].float())
+        b = pack.compose(t, c, pack.plate(t, "other", "stand-in"), pack.otherwise(true))
+        offset, visible = model(b.keys, b.dynamic, b.facts)[3:]
+        place, face = functional.avg_pool2d(pack.covered, 8) > 0.5, functional.avg_pool2d(pack.covered, 2) > 0.5
+        seen = functional.avg_pool2d(b.visible, 2)
+        moved = b.dynamic[:, :3] + functional.interpolate(offset, scale_factor=8.0, mode="nearest")
+        away = [functional.avg_pool2d(x - b.shift, 8).norm(dim=1, keepdim=True) for x in (b.dynamic[:, :3], moved)]
+        missed = [(x - seen).abs() for x in (usual.expand_as(seen), visible)]
+        mean = lambda x, where: (x * where).sum((1, 2, 3)) / where.sum()  # noqa: E731
+        found = {
+            **{k: mean(x, place) for k, x in zip(("before_cm", "offset_cm"), away, strict=True)},
+            **{k: mean(x, face) for k, x in zip(("seen_mean", "seen"), missed, strict=True)},
+        }
+        for key, value in found.items():
+            rows.setdefault(key, []).append(value)
+    pack.rng.set_state(drawn)
+    model.train()
+    return {k: float(torch.cat(v).mean()) for k, v in rows.items()}
+
+
+def shown_trials(pack: Pack, split: str, per_clip: int) -> Batch:
+    """Trials with the ratio of another person and the slide of a stand-in, always the same ones."""
+    targets, chosen = pack.trials(split, per_clip)
+    drawn = pack.rng.get_state()
+    pack.rng.manual_seed(STAND_IN_SEED)
+    b = pack.compose(targets, chosen, pack.plate(targets, "other", "stand-in"))
+    pack.rng.set_state(drawn)
+    return b
+
+
+@torch.no_grad()
+def sheet(model: FusionNet, pack: Pack, split: str, per_clip: int = 2) -> np.ndarray:
+    """Rows: key, key toned, key slid like the stand-in plate, fusion, truth, gain; one column a trial. BGR."""
+    model.eval()
+    b = shown_trials(pack, split, per_clip)
+    gain, flow, bias = model(b.keys, b.dynamic, b.facts)[:3]
     tone = lambda x: (toned(x, b.target, b.weight).exp() - EPS).clamp(0, 1)  # noqa: E731
     look = [
         b.keys[:, 0, :3],
         tone(keys_only(b)),
-        tone(expression_ratio(b)),
+        tone(slide_alone(b)),
         tone(rendered(b.keys[:, 0, :3], gain, flow, bias)),
         b.target,
         0.5 + gain,
@@ -161,8 +224,7 @@ def attention(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """layer ("all": their mean) and the head that is best at it ("best head" of all layers) -> region -> `region_mass`; one key."""
     model.eval()
-    targets, chosen = pack.trials(split, per_clip)
-    b = pack.compose(targets, chosen, pack.ratio(pack.near[targets][:, 0]))
+    b = shown_trials(pack, split, per_clip)
     maps: list[Tensor] = []
     model(b.keys, b.dynamic, b.facts, maps)
     model.train()
@@ -179,11 +241,10 @@ def attention(
 def attention_sheet(model: FusionNet, pack: Pack, split: str = "test") -> np.ndarray:
     """Where dynamic queries (left mouth corner, brow, cheek, chin: marked) look among the key's patches; mean of layers and heads. BGR."""
     model.eval()
-    targets, chosen = pack.trials(split, 1)
-    b = pack.compose(targets, chosen, pack.ratio(pack.near[targets][:, 0]))
+    b = shown_trials(pack, split, 1)
     maps: list[Tensor] = []
     model(b.keys, b.dynamic, b.facts, maps)
-    seen = torch.stack(maps).mean((0, 2)).reshape(len(targets), 16, 16, 16, 16)
+    seen = torch.stack(maps).mean((0, 2)).reshape(len(b.target), 16, 16, 16, 16)
     columns = []
     for row, column in ((11, 6), (4, 8), (9, 4), (14, 8)):
         heat = seen[:, row, column]

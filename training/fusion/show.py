@@ -16,7 +16,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from evaluate import attention, attention_sheet, keys_only, network, sheet
+from evaluate import attention, attention_sheet, keys_only, network, sheet, shown_trials
 from model import FusionNet
 from pack import EPS, Pack, toned
 
@@ -28,8 +28,7 @@ LARGER = 3
 def pictures(model: FusionNet, pack: Pack, out: Path, split: str = "test") -> int:
     """PER_CLIP moments of every clip, three pictures each; returns how many moments."""
     model.eval()
-    targets, chosen = pack.trials(split, PER_CLIP)
-    b = pack.compose(targets, chosen, pack.ratio(pack.near[targets][:, 0]))
+    targets, b = pack.trials(split, PER_CLIP)[0], shown_trials(pack, split, PER_CLIP)
     shown = {"keys": keys_only(b), "fusion": network(model)(b), "truth": b.target}
     for name, skin in shown.items():
         (out / name).mkdir(parents=True, exist_ok=True)

@@ -33,8 +33,8 @@ def prepare_shot(
 
 def casts_of(performance: Performance, casting: Mapping[str, Persona], settings: RenderSettings) -> list[PreparedCast]:
     """`prepare_shot` without asking for revocations. Raises as `pipeline.prepare`, which checks consent itself."""
-    final = settings.quality == "final"
-    return prepare(performance, casting, settings.look, purpose=settings.purpose, radiance=final)
+    better, best = settings.quality != "draft", settings.quality == "final"
+    return prepare(performance, casting, settings.look, purpose=settings.purpose, radiance=best, fusion=better)
 
 
 def passes_plan(
@@ -66,11 +66,8 @@ def left_out(casting: Mapping[str, Persona], quality: str) -> list[str]:
             f"final: {', '.join(plain)} {'has' if len(plain) == 1 else 'have'} no radiance field and "
             f"{'is' if len(plain) == 1 else 'are'} drawn from atlases; make one with: digidouble persona build ... --level radiance"
         )
-    if quality != "draft":
-        notes.append(
-            f"{quality}: this version ships no fusion network, so none is used"
-            + ("; detail is not made up while rendering, only by persona build --detail" if quality == "final" else "")
-        )
+    if quality == "final":
+        notes.append("final: detail is not made up while rendering, only by persona build --detail")
     return notes
 
 

@@ -27,8 +27,8 @@ class RenderSettings:
     """How a shot is rendered.
 
     Attributes:
-        quality: draft is geometry, atlases, light and blend; standard renders the same and encodes better; final draws skin
-            from the persona's radiance field, if it has one.
+        quality: draft is geometry, atlases, light and blend; standard bends the atlases to every frame with the fusion network and
+            encodes better; final draws skin from the persona's radiance field, if it has one, else as standard.
         workers: cores that render on this machine, or a Ray cluster: ray://HOST:PORT, or ray://local for one started here. 0 takes
             all cores as threads of one process; N of 2 or more takes N processes where a shot is long enough: a tenth faster, N
             times the memory. The result does not depend on it.

@@ -23,6 +23,7 @@ from digidouble.performance.join import Chain
 from digidouble.performance.matte_flow import steady_mattes
 from digidouble.performance.regions import region_alpha, region_sureness, region_view
 from digidouble.performance.settings import PerformSettings
+from digidouble.performance.sliding import Relaxed, relaxed_first, stored
 from digidouble.performance.smooth import REACH, SMOOTH_REACH, convolved, smooth_points, stuck
 from digidouble.performance.tracklets import MIN_SCORE, RECORD, Tracklet
 from digidouble.performance.turns import unfolded
@@ -30,7 +31,7 @@ from digidouble.performance.worn import LOOKS, worn_of
 from digidouble.performance.wrinkles import OVER_TIME, Look, Rest
 from digidouble.schema.mesh import EYE_CORNERS, FLIP_YZ, camera_normals, face_model, vertex_normals
 from digidouble.schema.regions import REGIONS
-from digidouble.schema.track import SKIN_GRID, WRINKLE_GRID
+from digidouble.schema.track import RATIO_GRID, SKIN_GRID, SLIDE_GRID, WRINKLE_GRID
 
 CHUNK = 64  # frames stored and processed together
 BRIDGE = 3  # gaps up to this are interpolated, longer ones fade
@@ -125,12 +126,15 @@ def spread_over(chain: Chain, count: int = NEUTRAL_SAMPLES) -> Spread:
     return Spread(tuple(at[k] for k in use), np.stack([points[k] for k in use]))
 
 
-def skin_at_rest(samples: Spread) -> Rest:
-    """The creases that are always there, from at most REST_LOOKS of a chain's samples."""
+def skin_at_rest(samples: Spread, neutral: Float[np.ndarray, "478 3"]) -> tuple[Rest, Relaxed]:
+    """The creases that are always there, and the whole relaxed skin, from at most REST_LOOKS of a chain's samples."""
     some = samples.records(evenly(len(samples.at), REST_LOOKS))
     skin, weight = some["skin"].astype(np.float32), _skin_weight(some, some["points"])
     lights = [light_of(r["points"], s, w) for r, s, w in zip(some, skin, weight, strict=True)]
-    return Rest.of(looks_of(some, some["points"], np.stack(lights)))
+    looks = looks_of(some, some["points"], np.stack(lights))
+    posed = [pose_and_shape(k.points_px, neutral) for k in looks]
+    effort = [np.linalg.norm(shape - neutral, axis=1).mean() + 1 - pose.rotation[2, 2] for pose, shape in posed]
+    return Rest.of(looks), Relaxed.of([looks[k] for k in relaxed_first(np.array(effort))])
 
 
 def looks_of(
@@ -197,7 +201,7 @@ def finish_chain(
     """Smooth, solve and write one track: `tracks/ID/facts` and `tracks/ID/CHUNK` members."""
     samples = spread_over(chain)
     neutral = neutral_from(samples.points)
-    rest = skin_at_rest(samples)
+    rest = skin_at_rest(samples, neutral)
     some = samples.records(evenly(len(samples.at), LOOKS))
     worn = worn_of(
         1 - _visible(some, some["points"], WRINKLE_GRID), _facing(some["points"].astype(np.float64), WRINKLE_GRID)
@@ -214,6 +218,8 @@ def finish_chain(
             "matte": np.zeros((b - a, *RECORD["matte"].shape), np.uint8),
             "matte_px_from_crop": np.zeros((b - a, 2, 3), np.float32),
             "wrinkles": np.zeros((b - a, WRINKLE_GRID, WRINKLE_GRID), np.int8),
+            "slide": np.zeros((b - a, 2, SLIDE_GRID, SLIDE_GRID), np.int8),
+            "ratio": np.zeros((b - a, RATIO_GRID, RATIO_GRID), np.int8),
         }
         for span in spans:
             lo, hi = max(a, span.start), min(b, span.end_exclusive)
@@ -251,7 +257,7 @@ def finish_chain(
 
 
 def _finish_window(
-    chain: Chain, span: Span, frames: tuple[int, int], neutral: Float[np.ndarray, "478 3"], rest: Rest, settings: PerformSettings,
+    chain: Chain, span: Span, frames: tuple[int, int], neutral: Float[np.ndarray, "478 3"], rest: tuple[Rest, Relaxed], settings: PerformSettings,
     done: Finished, big: dict[str, np.ndarray], chunk_start: int,
 ) -> None:  # fmt: skip
     lo, hi = frames
@@ -281,7 +287,9 @@ def _finish_window(
     shapes = []
     lights = np.stack([light_of(p, s, w) for p, s, w in zip(points, skin, weight, strict=True)])
     done.arrays["light_sh"][row : row + hi - lo] = lights[keep]
-    big["wrinkles"][at] = creases(records, points, lights, rest)[keep]
+    big["wrinkles"][at], big["slide"][at], big["ratio"][at] = (
+        a[keep] for a in skin_changes(looks_of(records, points, lights), *rest)
+    )
     for i, p in enumerate(points[keep]):
         pose, shape = pose_and_shape(p, neutral)
         r = row + i
@@ -296,17 +304,19 @@ def _finish_window(
     done.arrays["actions"][row : row + hi - lo] = actions_of(np.stack(shapes), neutral)
 
 
-def creases(
-    records: np.ndarray, points: Float[np.ndarray, "n 478 3"], lights: Float[np.ndarray, "n 9 3"], rest: Rest
-) -> Int8[np.ndarray, "n w w"]:
-    """Crease gains of consecutive frames; none where nothing was seen."""
-    looks = looks_of(records, points, lights)
+def skin_changes(
+    looks: list[Look], rest: Rest, relaxed: Relaxed
+) -> tuple[Int8[np.ndarray, "n w w"], Int8[np.ndarray, "n 2 s s"], Int8[np.ndarray, "n r r"]]:
+    """Crease gains, slides and ratios of consecutive frames; none where nothing was seen."""
     seen = np.array([bool(k.luma.any()) for k in looks])
-    nothing = np.zeros_like(rest.band)
-    changes = np.stack([rest.change(k) if ok else nothing for k, ok in zip(looks, seen, strict=True)])
+    nothing = np.zeros_like(rest.band), np.zeros((3, RATIO_GRID, RATIO_GRID), np.float32)
+    folds = np.stack([rest.change(k) if ok else nothing[0] for k, ok in zip(looks, seen, strict=True)])
+    moves = np.stack([relaxed.change(k) if ok else nothing[1] for k, ok in zip(looks, seen, strict=True)])
     reach, last = len(OVER_TIME) // 2, len(looks) - 1
     around = np.clip(np.arange(len(looks))[:, None] + np.arange(-reach, reach + 1), 0, last)
-    return np.stack([rest.ratio(changes[rows], k.visible) for rows, k in zip(around, looks, strict=True)])
+    kept = [stored(np.tensordot(OVER_TIME, moves[rows], 1)) for rows in around]
+    creases = [rest.ratio(folds[rows], k.visible) for rows, k in zip(around, looks, strict=True)]
+    return np.stack(creases), np.stack([slide for slide, _ in kept]), np.stack([ratio for _, ratio in kept])
 
 
 def _followed(records: np.ndarray, inner: slice, smoothing: float) -> Float[np.ndarray, "n 478 3"]:

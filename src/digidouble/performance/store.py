@@ -25,7 +25,7 @@ from digidouble.schema.performance import Performance
 from digidouble.schema.regions import REGIONS
 from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange, FrameRate
-from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, WRINKLE_GRID, FaceTrack, TrackSample
+from digidouble.schema.track import MATTE_SIZE, RATIO_GRID, SKIN_GRID, SLIDE_GRID, WRINKLE_GRID, FaceTrack, TrackSample
 
 CACHED_CHUNKS = 2  # a track: frames in work lie at most on two sides of a boundary
 FARTHEST_PX = 1e6  # no plate is this large; larger numbers would ask later stages for absurd sizes
@@ -136,7 +136,16 @@ class PerfStore:
         return TrackSample(
             *(
                 big[k][row]
-                for k in ("points_px", "skin_linear", "skin_weight", "matte", "matte_px_from_crop", "wrinkles")
+                for k in (
+                    "points_px",
+                    "skin_linear",
+                    "skin_weight",
+                    "matte",
+                    "matte_px_from_crop",
+                    "wrinkles",
+                    "slide",
+                    "ratio",
+                )
             )
         )
 
@@ -153,6 +162,8 @@ class PerfStore:
                 "matte": ("uint8", (n, MATTE_SIZE, MATTE_SIZE)),
                 "matte_px_from_crop": ("float32", (n, 2, 3)),
                 "wrinkles": ("int8", (n, WRINKLE_GRID, WRINKLE_GRID)),
+                "slide": ("int8", (n, 2, SLIDE_GRID, SLIDE_GRID)),
+                "ratio": ("int8", (n, RATIO_GRID, RATIO_GRID)),
             },
             self._reader.path / name,
         )

@@ -1,31 +1,32 @@
-"""How this person's skin creases and shades in an expression nobody filmed: the door of the fusion network.
+"""How this person's skin creases, shades and slides in a moment that nobody filmed: the door of the fusion network.
 
-A vision transformer with two token streams (`training/fusion/model.py`): the persona's key atlases, and what the face does now.
-It answers on the 128-texel UV grid with a gain, a residual flow of the first key and a bias inside the openings. The network
-that was trained does not yet beat the keys by enough (`training/fusion/MODEL_CARD.md`), so no weights are shipped and nothing
-calls this door by itself: give it the file of a trained one.
+A vision transformer with two token streams (`training/fusion/model.py`): what a persona's key atlas shows, read once, and what the plate
+does now, frame by frame; the second asks the first by cross-attention. It answers on the 128-texel UV grid where to read the key and
+with which gain. `FusedSkin` is that answer for one persona in one track, as the renderer takes it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from jaxtyping import Float, Float32
 
-from digidouble.errors import SettingsError, WeightsError
-from digidouble.perception.session import Runner, Session
+from digidouble.perception.session import Runner, Session, Tensors
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.mesh import FLIP_YZ, face_model, vertex_normals
+from digidouble.schema.persona import KeyAtlas, Persona
+from digidouble.schema.track import RATIO_GRID, RATIO_STEPS, SLIDE_STEPS, FaceTrack
 from digidouble.schema.transfer import srgb_decode, srgb_encode
 
-SIZE = 128
-ACTIONS = 26
+SIZE = RATIO_GRID
 TONE_SIGMA = 8.8  # texels: the band that render.light takes from the plate, which a gain must leave alone
 MOST_GAIN = 1.2  # natural log, display-referred
+NETWORKS = ("fusion-keys", "fusion-moment")
 
 
 @dataclass(frozen=True)
@@ -42,106 +43,144 @@ class FusionKey:
     shift_cm: Float[np.ndarray, "478 3"]
 
     @classmethod
-    def of_atlas(
-        cls,
-        albedo: Float32[np.ndarray, "s s 3"],
-        confidence: Float32[np.ndarray, "s s"],
-        shift_cm: Float[np.ndarray, "478 3"],
-    ) -> FusionKey:
-        """From a scene-linear atlas and confidence 0..1 of any size."""
-        skin = cv2.resize(np.ascontiguousarray(albedo, np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        seen = cv2.resize(np.ascontiguousarray(confidence, np.float32), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        return cls(srgb_encode(np.clip(skin, 0, 1)), np.clip(seen, 0, 1), shift_cm)
+    def of_atlas(cls, key: KeyAtlas) -> FusionKey:
+        """From an atlas of any size. Its mesh is what its muscle actions say: a persona keeps no more of it."""
+        side = (SIZE, SIZE)
+        skin = cv2.resize(np.ascontiguousarray(key.albedo, np.float32), side, interpolation=cv2.INTER_AREA)
+        seen = cv2.resize(key.confidence.astype(np.float32) / 255, side, interpolation=cv2.INTER_AREA)
+        shift = np.tensordot(key.actions.astype(float), face_model().action_fields_cm, 1)
+        return cls(srgb_encode(np.clip(skin, 0, 1)).astype(np.float32), np.clip(seen, 0, 1), shift)
+
+    def channels(self) -> Float32[np.ndarray, "7 128 128"]:
+        """The network's input."""
+        return np.concatenate([self.skin.transpose(2, 0, 1), self.seen[None], _carried(self.shift_cm)]).astype(
+            np.float32
+        )
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What the face does in one frame: `shift_cm` is the track's shape minus its neutral in the head frame, `points_px` the
-    double's mesh (for its normals), `actions` and `gaze_deg` are the track's, `ratio` the plate's band-limited log luminance
-    over its own neutral, None when unknown."""
+    """What the face does in one frame.
+
+    Attributes:
+        shift_cm: the track's shape minus its neutral, head frame. points_px: the double's mesh (for its normals and depth).
+        px_per_cm: its scale. actions, gaze_deg: the track's.
+        slide: texels of 128, where in the plate's relaxed skin this frame's lies. ratio: natural log of display luma over the relaxed.
+    """
 
     shift_cm: Float[np.ndarray, "478 3"]
     points_px: Float[np.ndarray, "478 3"]
+    px_per_cm: float
     actions: Float[np.ndarray, "26"]
     gaze_deg: Float[np.ndarray, "2"]
-    ratio: Float32[np.ndarray, "128 128"] | None = None
+    slide: Float32[np.ndarray, "2 128 128"]
+    ratio: Float32[np.ndarray, "128 128"]
+
+    @classmethod
+    def of_track(
+        cls, track: FaceTrack, row: int, points_px: Float[np.ndarray, "478 3"], strength: float = 1.0
+    ) -> Moment:
+        """Frame `row` of a track. `strength`: of the plate's shade, 0..2."""
+        index = track.frames.start + row
+        sample = track.sample(index)
+        shift = track.pose(index).head_from_px(sample.points_px) - track.neutral_cm
+        small = sample.slide.astype(np.float32).transpose(1, 2, 0) / SLIDE_STEPS
+        slide = cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+        ratio = sample.ratio.astype(np.float32) * np.float32(strength / RATIO_STEPS)
+        scale = float(track.px_per_cm[row])
+        return cls(
+            shift, points_px.astype(float), scale, track.actions[row].astype(float), track.gaze_deg[row].astype(float), slide, ratio
+        )  # fmt: skip
+
+    def inputs(self) -> dict[str, Float32[np.ndarray, "..."]]:
+        """The network's inputs `dynamic` and `facts`."""
+        upright = self.points_px * FLIP_YZ
+        depth = (upright[:, 2:] - upright[:, 2:].mean()) / max(self.px_per_cm, 1e-6)
+        maps = np.concatenate([self.shift_cm, vertex_normals(upright, face_model().triangles), depth], 1)
+        carried = _carried(maps)
+        dynamic = np.concatenate([carried[:6], self.ratio[None], self.slide, carried[6:]])
+        facts = np.concatenate([self.actions, self.gaze_deg])
+        return {"dynamic": dynamic.astype(np.float32)[None], "facts": facts.astype(np.float32)[None]}
 
 
 @dataclass(frozen=True)
 class FusionAnswer:
-    """gain: natural log, display-referred. flow: texels of the 128 grid, where to read the key. bias: display-referred, in the
-    openings only."""
+    """gain: natural log, display-referred. flow: texels of the 128 grid, where to read the key. bias: display-referred, in the openings
+    only. offset: centimetres on a grid of 16, what the person's mesh does otherwise. visible: 0..1 on a grid of 64."""
 
     gain: Float32[np.ndarray, "128 128 3"]
     flow: Float32[np.ndarray, "128 128 2"]
     bias: Float32[np.ndarray, "128 128 3"]
+    offset: Float32[np.ndarray, "16 16 3"]
+    visible: Float32[np.ndarray, "64 64 1"]
 
     def linear_gain(self, skin: Float32[np.ndarray, "128 128 3"]) -> Float32[np.ndarray, "128 128 3"]:
         """Factor for scene-linear albedo whose display-referred colour is `skin`, with the tone band taken out; 1 off the face."""
-        covered = uv_grid(SIZE).covered
-        weight = covered.astype(np.float32)
-        soft = cv2.GaussianBlur(self.gain * weight[..., None], (0, 0), TONE_SIGMA)
-        soft /= cv2.GaussianBlur(weight, (0, 0), TONE_SIGMA)[..., None] + 1e-3
+        weight, total = _tone_weight()
+        soft = cv2.GaussianBlur(self.gain * weight[..., None], (0, 0), TONE_SIGMA) / total[..., None]
         base = np.maximum(skin, 0.02)
         out = srgb_decode(base * np.exp(np.clip(self.gain - soft, -MOST_GAIN, MOST_GAIN))) / srgb_decode(base)
-        return np.where(covered[..., None], out, 1).astype(np.float32)
+        return np.where(weight[..., None] > 0, out, 1).astype(np.float32)
 
 
 class Fusion:
-    """The fusion network behind its door.
+    """The fusion network behind its door; threads may share it.
 
     Args:
-        source: an ONNX file of the contract in `training/fusion/model.py`.
-        runner: something else that answers, for tests.
+        runners: what answers instead of the shipped networks, the half that reads keys and the half that answers.
 
     Raises:
-        WeightsError: the file is missing or cannot be loaded.
+        WeightsError: a file is missing or cannot be loaded.
     """
 
-    def __init__(self, source: Path | None = None, *, runner: Runner | None = None, threads: int = 1) -> None:
-        if runner is None and source is None:
-            raise WeightsError(
-                "no fusion network is shipped; train one with training/fusion/train.py and give its file"
-            )
-        self._runner = runner or Session(source or Path(), threads=threads)
-
-    def answer(self, keys: Sequence[FusionKey], moment: Moment) -> FusionAnswer:
-        """What the first key's skin does in this moment; the other keys are only looked at.
-
-        Raises:
-            SettingsError: there is no key, or an array has the wrong size.
-        """
-        if not keys:
-            raise SettingsError("fusion needs at least one key atlas")
-        out = self._runner.run(
-            {
-                "keys": np.stack([_key_channels(k) for k in keys])[None],
-                "dynamic": _moment_channels(moment)[None],
-                "facts": np.concatenate([moment.actions, moment.gaze_deg]).astype(np.float32)[None],
-            }
+    def __init__(self, runners: tuple[Runner, Runner] | None = None, *, threads: int = 1) -> None:
+        self._keys, self._moment = runners or (
+            Session(NETWORKS[0], threads=threads),
+            Session(NETWORKS[1], threads=threads),
         )
-        return FusionAnswer(*(out[k][0].transpose(1, 2, 0) for k in ("gain", "flow", "bias")))
+
+    def read(self, key: FusionKey) -> Tensors:
+        """What the network keeps of a key, for `answer`."""
+        channels = key.channels()
+        return {**self._keys.run({"keys": channels[None, None]}), "first": channels[None, 4:]}
+
+    def answer(self, read: Mapping[str, Float32[np.ndarray, "..."]], moment: Moment) -> FusionAnswer:
+        """What the key's skin does in this moment."""
+        out = self._moment.run({**read, **moment.inputs()})
+        return FusionAnswer(*(out[k][0].transpose(1, 2, 0) for k in ("gain", "flow", "bias", "offset", "visible")))
 
 
-def _carried(values: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "3 128 128"]:
-    if values.shape != (478, 3):
-        raise SettingsError(f"fusion: mesh values of shape {values.shape}, expected (478, 3)")
+class FusedSkin:
+    """What fusion does to one persona's keys in one track: the renderer calls it with (key, row, points).
+
+    Keys are read when they are first used, once.
+    """
+
+    def __init__(self, fusion: Fusion, persona: Persona, track: FaceTrack, strength: float = 1.0) -> None:
+        self._fusion, self._persona, self._track, self._strength = fusion, persona, track, strength
+        self._read: dict[int, tuple[FusionKey, Tensors]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, key: int, row: int, points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "128 128 5"]:
+        """Per texel of the grid: where to read the atlas beside its own place (x, y as shares of its side), and the factor r g b of its
+        scene-linear colour."""
+        seen, read = self._key(key)
+        answer = self._fusion.answer(read, Moment.of_track(self._track, row, points_px, self._strength))
+        return np.concatenate([answer.flow / np.float32(SIZE), answer.linear_gain(seen.skin)], 2)
+
+    def _key(self, number: int) -> tuple[FusionKey, Tensors]:
+        with self._lock:
+            if number not in self._read:
+                key = FusionKey.of_atlas(self._persona.keys[number])
+                self._read[number] = key, self._fusion.read(key)
+            return self._read[number]
+
+
+@lru_cache(maxsize=1)
+def _tone_weight() -> tuple[Float32[np.ndarray, "128 128"], Float32[np.ndarray, "128 128"]]:
+    weight = uv_grid(SIZE).covered.astype(np.float32)
+    return weight, cv2.GaussianBlur(weight, (0, 0), TONE_SIGMA) + np.float32(1e-3)
+
+
+def _carried(values: Float[np.ndarray, "478 c"]) -> Float32[np.ndarray, "c 128 128"]:
     return uv_grid(SIZE).carried(values.astype(np.float32)).transpose(2, 0, 1)
-
-
-def _key_channels(key: FusionKey) -> Float32[np.ndarray, "7 128 128"]:
-    if key.skin.shape != (SIZE, SIZE, 3) or key.seen.shape != (SIZE, SIZE):
-        raise SettingsError(
-            f"fusion: a key of {key.skin.shape} and {key.seen.shape}, expected 128 x 128 (FusionKey.of_atlas)"
-        )
-    return np.concatenate([key.skin.transpose(2, 0, 1), key.seen[None], _carried(key.shift_cm)]).astype(np.float32)
-
-
-def _moment_channels(moment: Moment) -> Float32[np.ndarray, "7 128 128"]:
-    if moment.actions.shape != (ACTIONS,) or moment.gaze_deg.shape != (2,):
-        raise SettingsError(
-            f"fusion: {moment.actions.shape} actions and {moment.gaze_deg.shape} gaze, expected (26,) and (2,)"
-        )
-    normals = vertex_normals(moment.points_px * FLIP_YZ, face_model().triangles)
-    ratio = np.zeros((SIZE, SIZE), np.float32) if moment.ratio is None else moment.ratio
-    return np.concatenate([_carried(moment.shift_cm), _carried(normals), ratio[None]]).astype(np.float32)

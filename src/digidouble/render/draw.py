@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -49,6 +50,10 @@ class PreparedKey:
     grid: Float32[np.ndarray, "g g 3"]
 
 
+Bend = Callable[[int, int, Float[np.ndarray, "478 3"]], Float32[np.ndarray, "b b 5"]]
+"""What a refinement does to a key's skin (key, row, points), as `kernels.shade` takes it (`refine.fusion.FusedSkin`)."""
+
+
 class PreparedField:
     """A persona's radiance field at the size a track needs, its skin held to the plate's contrast like an atlas', as far as the
     plate shows somebody else (`strange`, 0..1)."""
@@ -83,10 +88,11 @@ class PreparedField:
 class PreparedCast:
     """A plan with its atlases resized to the track's resolution: made once, read by every worker.
 
-    `radiance`: draw the skin from the persona's radiance field, if it has one, instead of from its key atlases.
+    `radiance`: draw the skin from the persona's radiance field, if it has one, instead of from its key atlases. `bend`: what else happens
+    to the atlases frame by frame.
     """
 
-    def __init__(self, plan: CastPlan, look: LookSettings, radiance: bool = False) -> None:
+    def __init__(self, plan: CastPlan, look: LookSettings, radiance: bool = False, bend: Bend | None = None) -> None:
         self.plan, self.look = plan, look
         used = sorted(set(plan.key_a.tolist()) | set(plan.key_b.tolist()))
         self.worn = plan.track.worn.astype(np.float32) / 255
@@ -94,6 +100,7 @@ class PreparedCast:
         self._strange = unlike(plan.track.identity, plan.persona.identity)
         wanted = radiance and plan.persona.radiance is not None
         self.field = PreparedField(plan.persona, size, plate, self._strange) if wanted else None
+        self.bend = None if self.field else bend
         self.keys = {} if self.field else {k: self._prepared(plan.persona, k, size, plate) for k in used}
         self.lobe = plate_lobe(plan.track, self._seen_skin)
         skin, iris = np.maximum(plan.persona.skin_linear, 1e-5), plan.persona.iris_linear
@@ -113,6 +120,17 @@ class PreparedCast:
             return key, key, 0.0
         plan = self.plan
         return self.keys[int(plan.key_a[row])], self.keys[int(plan.key_b[row])], float(plan.mix[row])
+
+    def bent(self, row: int, points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "b b 5"]:
+        """What the refinement does to the skin of `skin`; both keys' answers cross-fade as they do."""
+        if self.bend is None:
+            return kernels.UNBENT
+        plan = self.plan
+        mix = float(plan.mix[row])
+        first = self.bend(int(plan.key_a[row]), row, points_px)
+        return (
+            first if mix == 0 else first + np.float32(mix) * (self.bend(int(plan.key_b[row]), row, points_px) - first)
+        )
 
     def crease_strength(self, row: int) -> float:
         """How much of the plate's creases is drawn. Keys bring no folds of their own; a field brings those of expressions it has seen."""
@@ -177,7 +195,7 @@ class MeshInPlace:
     Attributes:
         depth_px, triangle, barycentric: as in `Layer`.
         vertex: per point: u, v (texels), gain r g b, alpha, inner, plate x, plate y, inner gain r g b.
-        crease: gain over the UV grid of creases. worn: 0..1 over the same, what is worn in front of the skin.
+        crease: gain over the UV grid of creases. bend: see `kernels.shade`. worn: 0..1 over the same, what is worn in front of the skin.
         normals: unit, camera axes. irises: centre x, y and radius of both, pixels of the region, and 0..1 how far they show. shine: peak of the lobe.
         skin_luma: of the plate's visible skin. skin: two atlases, and how much of the second is taken.
     """
@@ -187,6 +205,7 @@ class MeshInPlace:
     barycentric: Float32[np.ndarray, "h w 2"]
     vertex: Float64[np.ndarray, "478 12"]
     crease: Float32[np.ndarray, "g g"]
+    bend: Float32[np.ndarray, "b b 5"]
     worn: Float32[np.ndarray, "g g"]
     normals: Float32[np.ndarray, "478 3"]
     irises: Float64[np.ndarray, "2 4"]
@@ -256,7 +275,7 @@ def mesh_in_place(
     kernels.rasterise(local, model.all_triangles, depth, triangle, bary)
     crease = crease_gain(sample.wrinkles, cast.crease_strength(row))
     return MeshInPlace(
-        depth, triangle, bary, vertex, crease, cast.worn, normals, irises, shine, skin_luma(sample), (a, b, mix)
+        depth, triangle, bary, vertex, crease, cast.bent(row, points_px), cast.worn, normals, irises, shine, skin_luma(sample), (a, b, mix)
     )  # fmt: skip
 
 
@@ -292,6 +311,7 @@ def shaded(
         b.atlas,
         mix,
         mesh.crease,
+        mesh.bend,
         mesh.worn,
         plate_linear,
         mesh.irises,

@@ -8,6 +8,10 @@ from numba import njit
 # fastmath stays off: the same frame must give the same bits whichever worker renders it.
 
 
+UNBENT = np.ones((1, 1, 5), np.float32)
+"""No bend for `shade`."""
+
+
 @njit(cache=True, nogil=True)
 def rasterise(points, triangles, depth, index, bary):
     """Z-buffer of a mesh. points [n,3] in pixels of the buffers (z: smaller is nearer), front faces turn clockwise on screen.
@@ -55,7 +59,7 @@ def _bilinear(picture, x, y, out):
     xi, yi = int(x), int(y)
     fx, fy = x - xi, y - yi
     a, b, c, d = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
-    for ch in range(3):
+    for ch in range(out.shape[0]):
         out[ch] = (
             a * picture[yi, xi, ch]
             + b * picture[yi, xi + 1, ch]
@@ -87,6 +91,7 @@ def shade(
     atlas_b,
     mix,
     crease,
+    bend,
     hidden,
     plate,
     iris,
@@ -104,7 +109,8 @@ def shade(
     The first `skin_triangles` are skin, the rest close the openings.
     vertex [n,12]: u, v (texels), gain r g b, alpha, inner (0 skin .. 1 opening), plate x, plate y, inner gain r g b.
     Skin comes from the atlases (a and b cross-faded by `mix`) times crease [g,g] (a gain over the same UV), openings from
-    the plate itself at the plate's own mesh. hidden [g,g], over the same UV, is what stays in front of the face.
+    the plate itself at the plate's own mesh. bend [b,b,5], over the same UV: where to read the atlases beside (x, y as shares of
+    their side), and a gain r g b; nothing of it when b is 1. hidden [g,g], over the same UV, is what stays in front of the face.
     iris [2,4]: centre x, y and radius in this buffer's pixels, and how far it shows; inside, colour is scaled by iris_gain [3] where it is darker
     than skin_luma (lids and the white of the eye are not iris).
     normals [n,3], unit vectors, toward [n], their cosine to the half vector: on skin, shine [3] x cosine to the power of
@@ -112,7 +118,8 @@ def shade(
     """
     h, w = index.shape
     skin, other, inside = np.empty(3), np.empty(3), np.empty(3)
-    to_crease = crease.shape[0] / atlas_a.shape[0]
+    bent, bends = np.empty(5), bend.shape[0] > 1
+    to_crease, to_bend = crease.shape[0] / atlas_a.shape[0], bend.shape[0] / atlas_a.shape[0]
     v = np.empty(vertex.shape[1])
     shines = shine[0] + shine[1] + shine[2] > 0.0
     least = 0.002 ** (1.0 / 2**doublings)
@@ -131,11 +138,19 @@ def shade(
             inner = min(max(v[6], 0.0), 1.0)
             inner = inner * inner * (3.0 - 2.0 * inner) if t < skin_triangles else 1.0
             if inner < 1.0:
-                _bilinear(atlas_a, v[0] - 0.5, v[1] - 0.5, skin)
+                at_x, at_y = v[0], v[1]
+                if bends:
+                    _bilinear(bend, v[0] * to_bend - 0.5, v[1] * to_bend - 0.5, bent)
+                    at_x += bent[0] * atlas_a.shape[0]
+                    at_y += bent[1] * atlas_a.shape[0]
+                _bilinear(atlas_a, at_x - 0.5, at_y - 0.5, skin)
                 if mix > 0.0:
-                    _bilinear(atlas_b, v[0] - 0.5, v[1] - 0.5, other)
+                    _bilinear(atlas_b, at_x - 0.5, at_y - 0.5, other)
                     for c in range(3):
                         skin[c] += mix * (other[c] - skin[c])
+                if bends:
+                    for c in range(3):
+                        skin[c] *= bent[2 + c]
                 fold = _bilinear_one(crease, v[0] * to_crease - 0.5, v[1] * to_crease - 0.5)
                 for c in range(3):
                     skin[c] *= v[2 + c] * fold

@@ -139,7 +139,7 @@ class Studio:
         triangles, plain = model.all_triangles, np.ones((2, 2), np.float32)
         kernels.rasterise(points, triangles, depth, triangle, bary)
         kernels.shade(
-            triangle, bary, triangles, len(model.triangles), vertex, a, b, mix, plain, 0 * plain,
+            triangle, bary, triangles, len(model.triangles), vertex, a, b, mix, plain, kernels.UNBENT, 0 * plain,
             self._openings.texture, np.zeros((2, 3)), np.ones(3), 0.0, np.zeros((478, 3)), np.zeros(478), NONE.doublings,
             NONE.strength, rgb, alpha,
         )  # fmt: skip

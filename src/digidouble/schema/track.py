@@ -16,6 +16,10 @@ SKIN_GRID = 32  # side of the UV grid in which a track's low-frequency skin radi
 MATTE_SIZE = 128  # side of the stored occlusion matte
 WRINKLE_GRID = 160  # side of the UV grid of creases
 WRINKLE_RANGE = 0.7  # natural log of the gain that +-127 stands for
+RATIO_GRID = 128  # side of the UV grid of shade, and what a slide's texels are counted on
+RATIO_STEPS = 50  # a natural logarithm
+SLIDE_GRID = 64  # side of the UV grid in which a slide is kept
+SLIDE_STEPS = 16  # a texel
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,9 @@ class TrackSample:
         matte: 0..255, visible face (nothing in front), in the aligned crop `matte_px_from_crop`.
         wrinkles: -127..127, crease gain on a UV grid: the skin's luminance over the track's own neutral face is
             exp(wrinkles / 127 * WRINKLE_RANGE), creases only (see `performance.wrinkles`).
+        slide: -127..127, where in the track's relaxed skin this frame's skin lies, beside the mesh's motion: x and y in steps of
+            1 / SLIDE_STEPS texel of RATIO_GRID (see `performance.sliding`).
+        ratio: log of display luma over the relaxed skin's, without what varies slowly, in steps of 1 / RATIO_STEPS; +-30 at most.
         matte_px_from_crop: 2x3, plate pixels from crop pixels (crop is MATTE_SIZE square, whole numbers are pixel centres).
     """
 
@@ -38,6 +45,8 @@ class TrackSample:
     matte: UInt8[np.ndarray, "m m"]
     matte_px_from_crop: Float[np.ndarray, "2 3"]
     wrinkles: Int8[np.ndarray, "w w"]
+    slide: Int8[np.ndarray, "2 s s"]
+    ratio: Int8[np.ndarray, "r r"]
 
 
 @runtime_checkable

@@ -241,6 +241,34 @@ _ENTRIES = (
         recipe="as-is",
         file_name="detail.onnx",
     ),
+    *(
+        WeightEntry(
+            name=f"fusion-{half}",
+            card=f"creases, shade and slide of a person's skin in the plate's expression, {what} (training/fusion/MODEL_CARD.md)",
+            licence="Apache-2.0",
+            training_data="2,873 frames of 25 people in clips of public repositories under MIT, Apache-2.0 and CC-BY-4.0",
+            sources=(PackageFile(f"shipped/fusion_{half}.onnx"),),
+            raw_name=f"fusion_{half}.onnx",
+            raw_sha256=sha256,
+            raw_bytes=size,
+            recipe="as-is",
+            file_name=f"fusion_{half}.onnx",
+        )
+        for half, what, sha256, size in (
+            (
+                "keys",
+                "the half that reads a key atlas",
+                "32fb06296e751a4d3218e313ceadecbb33edc2392bb4bc1ff7c07e9232c2a1e0",
+                3_241_815,
+            ),
+            (
+                "moment",
+                "the half that answers for a frame",
+                "1610ca064b1ce2a9fb943d2ea31e8767a5b01fbfadab3e216e40ec495330ff80",
+                8_650_845,
+            ),
+        )
+    ),
     WeightEntry(
         name="open-nsfw",
         card="chance that a picture is pornographic (Yahoo Open-NSFW, thin ResNet-50), for the content gate",
