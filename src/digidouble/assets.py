@@ -22,13 +22,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from digidouble.errors import DamagedAsset, NewerSchema, OlderSchema, OutputError, UnreadableMedia, UnsafeAsset
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 3
 MAX_MEMBER_BYTES = 512 << 20
 MAX_TOTAL_BYTES = 32 << 30
 MAX_MANIFEST_BYTES = 16 << 20
 MAX_MEMBERS = 200_000
 Kind = Literal["persona", "performance"]
-OLDEST: dict[Kind, int] = {"persona": 1, "performance": 4}  # what this version still reads
+OLDEST: dict[Kind, int] = {"persona": 1, "performance": 3}  # what this version still reads
 Tensors = Mapping[str, Shaped[np.ndarray, "..."]]
 
 

@@ -117,8 +117,6 @@ def sample(matte: np.ndarray, to_px) -> TrackSample:
         matte,
         np.asarray(to_px, np.float32),
         np.zeros((160, 160), np.int8),
-        np.zeros((2, 64, 64), np.int8),
-        np.zeros((128, 128), np.int8),
     )
 
 

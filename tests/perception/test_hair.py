@@ -48,8 +48,7 @@ def painted(hair=BROWN, things=(), light=(1.0, 1.0, 1.0), seed=0):
     free = cv2.warpAffine(255 - cover, back, (MATTE_SIZE, MATTE_SIZE), borderValue=255)
     matte = (area.astype(int) * free // 255).astype(np.uint8)
     z = np.zeros((32, 32), np.float32)
-    still = np.zeros((160, 160), np.int8), np.zeros((2, 64, 64), np.int8), np.zeros((128, 128), np.int8)
-    sample = TrackSample(POINTS, np.dstack([z] * 3), z.astype(np.uint8), matte, place, *still)
+    sample = TrackSample(POINTS, np.dstack([z] * 3), z.astype(np.uint8), matte, place, np.zeros((160, 160), np.int8))
     return picture, sample, person.astype(np.float32) / 255
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import pytest
 
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance.sliding import Relaxed, relaxed_first, stored
@@ -68,13 +67,3 @@ def test_what_is_stored_is_what_is_read() -> None:
     slide, ratio = stored(change)
     assert slide.shape == (2, 64, 64) and (slide[0] == 24).all() and (slide[1] == -127).all()
     assert (ratio == 5).all()
-
-
-@pytest.mark.parametrize("name", ["slide", "ratio"])
-def test_a_performance_keeps_them_and_an_untouched_face_has_little(name: str, talk_perf) -> None:
-    from digidouble.performance import load_performance
-
-    track = load_performance(talk_perf).track("main")
-    values = np.stack([getattr(track.sample(i), name) for i in range(track.frames.start, track.frames.end_exclusive)])
-    assert values.any() and values.dtype == np.int8
-    assert np.abs(values.astype(int)).mean() < {"slide": 16, "ratio": 8}[name]

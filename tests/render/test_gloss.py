@@ -124,7 +124,7 @@ def test_what_the_light_match_brought_along_is_not_there_twice():
     plate = matt + GRID.carried((lobe.shape(normals)[:, None] * lobe.strength * mean).astype(np.float32))
     sample = TrackSample(
         points, plate.astype(np.float32), np.round(255 * weight).astype(np.uint8), np.full((128, 128), 255, np.uint8),
-        np.eye(2, 3), np.zeros((WRINKLE_GRID, WRINKLE_GRID), np.int8), np.zeros((2, 64, 64), np.int8), np.zeros((128, 128), np.int8),
+        np.eye(2, 3), np.zeros((WRINKLE_GRID, WRINKLE_GRID), np.int8),
     )  # fmt: skip
     errors, totals = [], []
     for used in (gloss.NONE, lobe):

@@ -13,11 +13,12 @@ import recipes
 from scipy.fft import dctn
 
 from digidouble.perception.uvgrid import uv_grid
-from digidouble.performance import load_performance
+from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.pipeline import prepare, render_frame
 from digidouble.refine.fusion import FusedSkin, Fusion, FusionAnswer, FusionKey, Moment
 from digidouble.schema.colour import rgb8_from_frame
 from digidouble.schema.mesh import FLIP_YZ, face_model
+from digidouble.schema.track import WRINKLE_RANGE
 from digidouble.schema.transfer import srgb_decode, srgb_encode
 
 ROOT = Path(__file__).parents[2]
@@ -98,9 +99,22 @@ def test_keys_are_read_once_and_atlases_are_told_in_shares_of_their_side(talk_pe
     assert runner.reads == 1 and bent.shape == (128, 128, 5)
     assert np.allclose(bent[..., :2], 0.2 / 128), "texels of 128 as shares"
     assert np.abs(bent[..., 2:] - 1)[uv_grid(128).covered].max() < 0.06, "a flat gain is tone, and taken out"
-    slide = runner.asked["dynamic"][0, 7:9]
-    stored = track.sample(track.frames.start + 3).slide.astype(float) / 16
-    assert slide[:, 1::2, 1::2].mean() == pytest.approx(stored.mean(), abs=0.02)
+    assert (runner.asked["dynamic"][0, 7:9] == 0).all(), "a performance that keeps no slides has its skin at the mesh"
+    folds = track.sample(track.frames.start + 3).wrinkles.astype(float) * WRINKLE_RANGE / 127 / 2.2
+    assert runner.asked["dynamic"][0, 6].mean() == pytest.approx(folds.mean(), abs=1e-4)
+
+
+def test_slides_are_kept_when_asked_for_and_read(talk, tmp_path, persona_b) -> None:
+    with talk.footage() as footage:
+        path = analyse(footage, tmp_path / "slides.perf", PerformSettings(slides=True))
+    track = load_performance(path).track("main")
+    sample = track.sample(track.frames.start + 3)
+    assert sample.slide is not None and sample.ratio is not None and sample.slide.any() and sample.ratio.any()
+    runner = Recorder()
+    FusedSkin(Fusion((runner, runner)), persona_b, track, 0.5)(0, 3, sample.points_px)
+    asked = runner.asked["dynamic"][0]
+    assert asked[7:9].mean((1, 2)) == pytest.approx(sample.slide.mean((1, 2)) / 16, abs=0.01)
+    assert asked[6] == pytest.approx(sample.ratio / 50 * 0.5, abs=1e-5), "half of the plate's shade was asked for"
 
 
 def test_fusion_is_drawn_and_the_plate_outside_stays(talk, talk_perf, persona_b) -> None:

@@ -28,6 +28,7 @@ ANALYSIS = Options(
         "max_faces",
         "fade_frames",
         "smoothing",
+        "slides",
         "modalities",
         "flow",
         "depth",

@@ -36,7 +36,7 @@ from digidouble.schema.time import FrameRange
 
 RENDER = Options(
     RenderSettings,
-    ("quality", "frame_range", "workers", "purpose", "revoked", "samples", "passes", "passes_format"),
+    ("quality", "fusion", "frame_range", "workers", "purpose", "revoked", "samples", "passes", "passes_format"),
     "Rendering",
     {"frame_range": "--range"},
 )
@@ -227,7 +227,7 @@ def _ready(
         _can_write(out, opened, render.frame_range, delivery)
         frames = (render.frame_range or FrameRange(0, opened.shot.frame_count)).clipped(opened.shot.frame_count)
         look_at_plate(gate, opened, frames_to_look_at(frames, float(opened.shot.rate.fps)))
-        found = analysed(opened, PerformSettings(), show)
+        found = analysed(opened, PerformSettings(slides=render.fusion), show)
         yield Plate(opened, found.performance, {"reused": found.reused, "wall_s": found.seconds, "path": found.path})
 
 

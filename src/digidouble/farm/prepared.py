@@ -33,8 +33,10 @@ def prepare_shot(
 
 def casts_of(performance: Performance, casting: Mapping[str, Persona], settings: RenderSettings) -> list[PreparedCast]:
     """`prepare_shot` without asking for revocations. Raises as `pipeline.prepare`, which checks consent itself."""
-    better, best = settings.quality != "draft", settings.quality == "final"
-    return prepare(performance, casting, settings.look, purpose=settings.purpose, radiance=best, fusion=better)
+    final = settings.quality == "final"
+    return prepare(
+        performance, casting, settings.look, purpose=settings.purpose, radiance=final, fusion=settings.fusion
+    )
 
 
 def passes_plan(

@@ -96,7 +96,7 @@ def job_facts(
         "plate": [shot.sha256, str(shot.rate), shot.frame_count, list(shot.size_wh), shot.variable_rate],
         "performance": [performance.sha256, *(_digest(t) for t in performance.tracks)],
         "personas": personas,
-        "look": [settings.quality, str(settings.look)],
+        "look": [settings.quality, settings.fusion, str(settings.look)],
         "delivery": plan.settings.to_record(),
         "format": plan.out.suffix.lower(),
         "label": [str(plan.label), plan.label_frames],

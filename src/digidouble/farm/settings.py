@@ -27,8 +27,10 @@ class RenderSettings:
     """How a shot is rendered.
 
     Attributes:
-        quality: draft is geometry, atlases, light and blend; standard bends the atlases to every frame with the fusion network and
-            encodes better; final draws skin from the persona's radiance field, if it has one, else as standard.
+        quality: draft is geometry, atlases, light and blend; standard renders the same and encodes better; final draws skin
+            from the persona's radiance field, if it has one.
+        fusion: bend the key atlases to every frame with the fusion network (training/fusion/MODEL_CARD.md): softer lips and truer expression, less of
+            the person, so it is off. A persona's radiance field goes before it.
         workers: cores that render on this machine, or a Ray cluster: ray://HOST:PORT, or ray://local for one started here. 0 takes
             all cores as threads of one process; N of 2 or more takes N processes where a shot is long enough: a tenth faster, N
             times the memory. The result does not depend on it.
@@ -42,6 +44,7 @@ class RenderSettings:
     """
 
     quality: Quality = "draft"
+    fusion: bool = False
     workers: int | str = 0
     frame_range: FrameRange | None = None
     purpose: str | None = None

@@ -218,9 +218,10 @@ def finish_chain(
             "matte": np.zeros((b - a, *RECORD["matte"].shape), np.uint8),
             "matte_px_from_crop": np.zeros((b - a, 2, 3), np.float32),
             "wrinkles": np.zeros((b - a, WRINKLE_GRID, WRINKLE_GRID), np.int8),
-            "slide": np.zeros((b - a, 2, SLIDE_GRID, SLIDE_GRID), np.int8),
-            "ratio": np.zeros((b - a, RATIO_GRID, RATIO_GRID), np.int8),
         }
+        if settings.slides:
+            big["slide"] = np.zeros((b - a, 2, SLIDE_GRID, SLIDE_GRID), np.int8)
+            big["ratio"] = np.zeros((b - a, RATIO_GRID, RATIO_GRID), np.int8)
         for span in spans:
             lo, hi = max(a, span.start), min(b, span.end_exclusive)
             if lo < hi:
@@ -287,9 +288,10 @@ def _finish_window(
     shapes = []
     lights = np.stack([light_of(p, s, w) for p, s, w in zip(points, skin, weight, strict=True)])
     done.arrays["light_sh"][row : row + hi - lo] = lights[keep]
-    big["wrinkles"][at], big["slide"][at], big["ratio"][at] = (
-        a[keep] for a in skin_changes(looks_of(records, points, lights), *rest)
-    )
+    looks = looks_of(records, points, lights)
+    big["wrinkles"][at] = creases(looks, rest[0])[keep]
+    if settings.slides:
+        big["slide"][at], big["ratio"][at] = (a[keep] for a in slides(looks, rest[1]))
     for i, p in enumerate(points[keep]):
         pose, shape = pose_and_shape(p, neutral)
         r = row + i
@@ -304,19 +306,24 @@ def _finish_window(
     done.arrays["actions"][row : row + hi - lo] = actions_of(np.stack(shapes), neutral)
 
 
-def skin_changes(
-    looks: list[Look], rest: Rest, relaxed: Relaxed
-) -> tuple[Int8[np.ndarray, "n w w"], Int8[np.ndarray, "n 2 s s"], Int8[np.ndarray, "n r r"]]:
-    """Crease gains, slides and ratios of consecutive frames; none where nothing was seen."""
-    seen = np.array([bool(k.luma.any()) for k in looks])
-    nothing = np.zeros_like(rest.band), np.zeros((3, RATIO_GRID, RATIO_GRID), np.float32)
-    folds = np.stack([rest.change(k) if ok else nothing[0] for k, ok in zip(looks, seen, strict=True)])
-    moves = np.stack([relaxed.change(k) if ok else nothing[1] for k, ok in zip(looks, seen, strict=True)])
-    reach, last = len(OVER_TIME) // 2, len(looks) - 1
-    around = np.clip(np.arange(len(looks))[:, None] + np.arange(-reach, reach + 1), 0, last)
-    kept = [stored(np.tensordot(OVER_TIME, moves[rows], 1)) for rows in around]
-    creases = [rest.ratio(folds[rows], k.visible) for rows, k in zip(around, looks, strict=True)]
-    return np.stack(creases), np.stack([slide for slide, _ in kept]), np.stack([ratio for _, ratio in kept])
+def creases(looks: list[Look], rest: Rest) -> Int8[np.ndarray, "n w w"]:
+    """Crease gains of consecutive frames; none where nothing was seen."""
+    changes = np.stack([rest.change(k) if k.luma.any() else np.zeros_like(rest.band) for k in looks])
+    return np.stack([rest.ratio(changes[rows], k.visible) for rows, k in zip(_around(len(looks)), looks, strict=True)])
+
+
+def slides(looks: list[Look], relaxed: Relaxed) -> tuple[Int8[np.ndarray, "n 2 s s"], Int8[np.ndarray, "n r r"]]:
+    """`TrackSample.slide` and `TrackSample.ratio` of consecutive frames; none where nothing was seen."""
+    nothing = np.zeros((3, RATIO_GRID, RATIO_GRID), np.float32)
+    changes = np.stack([relaxed.change(k) if k.luma.any() else nothing for k in looks])
+    kept = [stored(np.tensordot(OVER_TIME, changes[rows], 1)) for rows in _around(len(looks))]
+    return np.stack([slide for slide, _ in kept]), np.stack([ratio for _, ratio in kept])
+
+
+def _around(count: int) -> Int[np.ndarray, "n 5"]:
+    """The rows that OVER_TIME averages."""
+    reach = len(OVER_TIME) // 2
+    return np.clip(np.arange(count)[:, None] + np.arange(-reach, reach + 1), 0, count - 1)
 
 
 def _followed(records: np.ndarray, inner: slice, smoothing: float) -> Float[np.ndarray, "n 478 3"]:

@@ -18,6 +18,7 @@ class PerformSettings:
         max_faces: at most this many faces are followed at a time, largest first.
         fade_frames: frames over which a double fades where a face is lost or found.
         smoothing: 0 keeps every tracker jitter, 1 is the default, 2 is calmer.
+        slides: keep where skin slides beside its mesh and how its shade changes, which fusion reads (4 ms a frame; file a third larger).
         modalities: keep RGB crop, depth and flow of every face in the performance (a second pass over the plate; larger file).
         flow: how modalities find motion, "dis" (OpenCV) or a RAFT network in ONNX.
         depth: how modalities find depth, "mesh" (no network), "depth-anything-v2-small" (fetched by name) or such a network in ONNX.
@@ -29,6 +30,7 @@ class PerformSettings:
     max_faces: int = 12
     fade_frames: int = 5
     smoothing: float = 1.0
+    slides: bool = False
     modalities: bool = False
     flow: str = "dis"
     depth: str = "mesh"

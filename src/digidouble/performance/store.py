@@ -118,7 +118,7 @@ class PerfStore:
         self._reader, self._lock = reader, threading.Lock()
         self._chunks: OrderedDict[tuple[int, int], dict[str, np.ndarray]] = OrderedDict()
         self.starts: dict[int, int] = {}
-        self.keeps_modalities = False
+        self.keeps_modalities = self.keeps_slides = False
         self._modal: tuple[tuple[int, int], dict[str, np.ndarray]] | None = None
 
     def sample(self, track_id: int, index: int) -> TrackSample:
@@ -133,26 +133,13 @@ class PerfStore:
             big = self._chunks[key]
         if row >= len(big["points_px"]):
             raise DamagedAsset(f"{self._reader.path}: track {track_id} has no frame {index}.")
-        return TrackSample(
-            *(
-                big[k][row]
-                for k in (
-                    "points_px",
-                    "skin_linear",
-                    "skin_weight",
-                    "matte",
-                    "matte_px_from_crop",
-                    "wrinkles",
-                    "slide",
-                    "ratio",
-                )
-            )
-        )
+        return TrackSample(**{k: values[row] for k, values in big.items()})
 
     def _load(self, track_id: int, chunk: int) -> dict[str, np.ndarray]:
         name = f"tracks/{track_id}/{chunk:06d}.safetensors"
         big = self._reader.tensors(name)
         n = _rows(big, "points_px")
+        slides = {"slide": ("int8", (n, 2, SLIDE_GRID, SLIDE_GRID)), "ratio": ("int8", (n, RATIO_GRID, RATIO_GRID))}
         expect(
             big,
             {
@@ -162,8 +149,7 @@ class PerfStore:
                 "matte": ("uint8", (n, MATTE_SIZE, MATTE_SIZE)),
                 "matte_px_from_crop": ("float32", (n, 2, 3)),
                 "wrinkles": ("int8", (n, WRINKLE_GRID, WRINKLE_GRID)),
-                "slide": ("int8", (n, 2, SLIDE_GRID, SLIDE_GRID)),
-                "ratio": ("int8", (n, RATIO_GRID, RATIO_GRID)),
+                **(slides if self.keeps_slides else {}),
             },
             self._reader.path / name,
         )
@@ -218,6 +204,7 @@ def load_performance(path: Path) -> Performance:
             raise DamagedAsset(f"{path}: the list of tracks is a {type(facts['tracks']).__name__}.")
         store = PerfStore(reader)
         store.keeps_modalities = bool(kept)
+        store.keeps_slides = isinstance(facts["settings"], dict) and facts["settings"].get("slides") is True
         tracks = with_attention([_track(reader, store, t, path) for t in facts["tracks"]], shot)
     except BaseException:
         reader.close()

@@ -20,11 +20,12 @@ from digidouble.perception.session import Runner, Session, Tensors
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.mesh import FLIP_YZ, face_model, vertex_normals
 from digidouble.schema.persona import KeyAtlas, Persona
-from digidouble.schema.track import RATIO_GRID, RATIO_STEPS, SLIDE_STEPS, FaceTrack
+from digidouble.schema.track import RATIO_GRID, RATIO_STEPS, SLIDE_STEPS, WRINKLE_RANGE, FaceTrack, TrackSample
 from digidouble.schema.transfer import srgb_decode, srgb_encode
 
 SIZE = RATIO_GRID
 TONE_SIGMA = 8.8  # texels: the band that render.light takes from the plate, which a gain must leave alone
+GAMMA = 2.2  # a gain of linear light over that of display luma, in logarithms
 MOST_GAIN = 1.2  # natural log, display-referred
 NETWORKS = ("fusion-keys", "fusion-moment")
 
@@ -84,12 +85,11 @@ class Moment:
         index = track.frames.start + row
         sample = track.sample(index)
         shift = track.pose(index).head_from_px(sample.points_px) - track.neutral_cm
-        small = sample.slide.astype(np.float32).transpose(1, 2, 0) / SLIDE_STEPS
-        slide = cv2.resize(small, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
-        ratio = sample.ratio.astype(np.float32) * np.float32(strength / RATIO_STEPS)
+        slide, ratio = _plate_skin(sample)
         scale = float(track.px_per_cm[row])
         return cls(
-            shift, points_px.astype(float), scale, track.actions[row].astype(float), track.gaze_deg[row].astype(float), slide, ratio
+            shift, points_px.astype(float), scale, track.actions[row].astype(float), track.gaze_deg[row].astype(float), slide,
+            np.float32(strength) * ratio,
         )  # fmt: skip
 
     def inputs(self) -> dict[str, Float32[np.ndarray, "..."]]:
@@ -174,6 +174,17 @@ class FusedSkin:
                 key = FusionKey.of_atlas(self._persona.keys[number])
                 self._read[number] = key, self._fusion.read(key)
             return self._read[number]
+
+
+def _plate_skin(sample: TrackSample) -> tuple[Float32[np.ndarray, "2 128 128"], Float32[np.ndarray, "128 128"]]:
+    """Slide in texels and ratio in natural log. A performance without them (and a written one) has its creases; its skin stays at the mesh."""
+    side = (SIZE, SIZE)
+    if sample.slide is None or sample.ratio is None:
+        shade = cv2.resize(sample.wrinkles.astype(np.float32), side, interpolation=cv2.INTER_AREA)
+        return np.zeros((2, SIZE, SIZE), np.float32), shade * np.float32(WRINKLE_RANGE / 127 / GAMMA)
+    small = sample.slide.astype(np.float32).transpose(1, 2, 0) / SLIDE_STEPS
+    slide = cv2.resize(small, side, interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
+    return slide, sample.ratio.astype(np.float32) / np.float32(RATIO_STEPS)
 
 
 @lru_cache(maxsize=1)

@@ -34,7 +34,7 @@ class TrackSample:
         wrinkles: -127..127, crease gain on a UV grid: the skin's luminance over the track's own neutral face is
             exp(wrinkles / 127 * WRINKLE_RANGE), creases only (see `performance.wrinkles`).
         slide: -127..127, where in the track's relaxed skin this frame's skin lies, beside the mesh's motion: x and y in steps of
-            1 / SLIDE_STEPS texel of RATIO_GRID (see `performance.sliding`).
+            1 / SLIDE_STEPS texel of RATIO_GRID (see `performance.sliding`). None where the performance does not keep it, as `ratio`.
         ratio: log of display luma over the relaxed skin's, without what varies slowly, in steps of 1 / RATIO_STEPS; +-30 at most.
         matte_px_from_crop: 2x3, plate pixels from crop pixels (crop is MATTE_SIZE square, whole numbers are pixel centres).
     """
@@ -45,8 +45,8 @@ class TrackSample:
     matte: UInt8[np.ndarray, "m m"]
     matte_px_from_crop: Float[np.ndarray, "2 3"]
     wrinkles: Int8[np.ndarray, "w w"]
-    slide: Int8[np.ndarray, "2 s s"]
-    ratio: Int8[np.ndarray, "r r"]
+    slide: Int8[np.ndarray, "2 s s"] | None = None
+    ratio: Int8[np.ndarray, "r r"] | None = None
 
 
 @runtime_checkable

@@ -21,21 +21,10 @@ from digidouble.performance.written.shape import Written
 from digidouble.performance.written.warp import Warp
 from digidouble.schema.performance import Performance
 from digidouble.schema.shot import Shot
-from digidouble.schema.track import (
-    MATTE_SIZE,
-    RATIO_GRID,
-    RATIO_STEPS,
-    SKIN_GRID,
-    SLIDE_GRID,
-    WRINKLE_GRID,
-    WRINKLE_RANGE,
-    TrackSample,
-)
+from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, WRINKLE_GRID, TrackSample
 
 Progress = Callable[[int, int], None]
 CREASE_LAG = 0.6  # of a fold stays from frame to frame: skin is slower than muscle
-
-GAMMA = 2.2  # a gain of linear light over that of display luma, in logarithms
 
 
 def write_performance(
@@ -116,8 +105,6 @@ def _empty(count: int) -> dict[str, np.ndarray]:
         "matte": np.zeros((count, MATTE_SIZE, MATTE_SIZE), np.uint8),
         "matte_px_from_crop": np.zeros((count, 2, 3), np.float32),
         "wrinkles": np.zeros((count, WRINKLE_GRID, WRINKLE_GRID), np.int8),
-        "slide": np.zeros((count, 2, SLIDE_GRID, SLIDE_GRID), np.int8),  # a written mesh is where its skin is
-        "ratio": np.zeros((count, RATIO_GRID, RATIO_GRID), np.int8),
     }
 
 
@@ -137,8 +124,6 @@ def _fill(
     now = written_creases(face.actions).astype(np.float32)
     folds = CREASE_LAG * last + (1 - CREASE_LAG) * now if last.any() else now
     big["wrinkles"][k] = np.round(folds).astype(np.int8)
-    shade = cv2.resize(folds.astype(np.float32), (RATIO_GRID, RATIO_GRID), interpolation=cv2.INTER_AREA)
-    big["ratio"][k] = np.round(shade * np.float32(RATIO_STEPS * WRINKLE_RANGE / 127 / GAMMA))
     return folds
 
 
