@@ -47,6 +47,9 @@ class Recipe:
     head_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
+LEFT_STRONGER = 0.18
+"""The subject's left half of a face moves further, its right half less, by this share (Sackeim, Gur & Saucy 1978; Borod 1993); set by how uneven
+mouth and brows of real takes are (docs/speak.md). Lids are one nerve's business and go together (Hering's law)."""
 EMFACS = "EMFACS (Friesen & Ekman 1983); Du et al. 2014"
 RECIPES: Mapping[str, Recipe] = {
     "neutral": Recipe("none", "no action unit", {}),
@@ -138,7 +141,7 @@ def recipe(name: str) -> Recipe:
 
 @lru_cache(maxsize=1)
 def columns() -> dict[str, tuple[int, ...]]:
-    """Muscle action -> its columns: "cheek_raise_AU6" is both sides, "cheek_raise_AU6_L" the subject's left."""
+    """Muscle action -> its columns: "cheek_raise_AU6" is both sides, the subject's left first, "cheek_raise_AU6_L" the subject's left."""
     out: dict[str, tuple[int, ...]] = {}
     for k, pair in enumerate(face_model().action_names):
         first = pair.split("/")[0]
@@ -157,7 +160,9 @@ def face_of(name: str) -> Float[np.ndarray, "a"]:
     """Coefficients of an emotion at full strength. Raises SettingsError as `recipe`."""
     out = np.zeros(len(face_model().action_names))
     for action, value in recipe(name).actions.items():
-        for k in columns()[action]:
-            out[k] = value
+        at = columns()[action]
+        uneven = LEFT_STRONGER if len(at) == 2 and not action.startswith("lid_") else 0.0
+        for k, share in zip(at, (1 + uneven, 1 - uneven), strict=False):
+            out[k] = value * share
     out.flags.writeable = False
     return out
