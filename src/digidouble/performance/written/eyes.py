@@ -72,9 +72,7 @@ def _mirrored(ball: Eyeball, at_px: Float[np.ndarray, "2"]) -> Eyeball:
     x, y = ball.iris_px[0] - ball.roi.x0, ball.iris_px[1] - ball.roi.y0
     x0, y0 = (int(round(v)) for v in (at_px[0] - (w - 1 - x), at_px[1] - y))
     roi = Roi(x0, y0, x0 + w, y0 + ball.rgb.shape[0])
-    return Eyeball(
-        roi, np.ascontiguousarray(ball.rgb[:, ::-1]), np.array([x0 + w - 1 - x, y0 + y, ball.iris_px[2]])
-    )
+    return Eyeball(roi, np.ascontiguousarray(ball.rgb[:, ::-1]), np.array([x0 + w - 1 - x, y0 + y, ball.iris_px[2]]))
 
 
 def _completed(
