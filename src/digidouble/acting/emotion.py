@@ -110,9 +110,9 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "disgust": Recipe(
         "9, 10+16, 25", EMFACS,
-        {"nose_wrinkle_AU9": 1.3, "upper_lip_raise_AU10": 1.2, "lower_lip_drop_AU16": 0.38, "brow_draw_AU4": 0.42,
+        {"nose_wrinkle_AU9": 1.3, "upper_lip_raise_AU10": 1.2, "lower_lip_drop_AU16": 0.3, "brow_draw_AU4": 0.35,
          "outer_brow_raise_AU2": -0.3, "lid_tighten_AU7": 1.2, "cheek_raise_AU6": 1.35,
-         "lid_close_AU43": 0.52, "lip_corner_pull_AU12_L": 0.25, "lip_corner_pull_AU12_R": -0.1, "lips_part_AU25": 0.5},
+         "lid_close_AU43": 0.52, "lip_corner_pull_AU12_L": 0.25, "lip_corner_pull_AU12_R": -0.2, "lips_part_AU25": 0.4},
         ours="4, 6, 7, 12 on one side, 15 on the other, 43, outer brows down",
         head_deg=(3.0, 1.5, 0.0),
     ),

@@ -70,7 +70,7 @@ def _mirrored(ball: Eyeball, at_px: Float[np.ndarray, "2"]) -> Eyeball:
     """The eyeball's mirror image, its iris where `at_px` is, to a pixel's fraction."""
     w = ball.rgb.shape[1]
     x, y = ball.iris_px[0] - ball.roi.x0, ball.iris_px[1] - ball.roi.y0
-    x0, y0 = (int(round(v)) for v in (at_px[0] - (w - 1 - x), at_px[1] - y))
+    x0, y0 = (round(float(v)) for v in (at_px[0] - (w - 1 - x), at_px[1] - y))
     roi = Roi(x0, y0, x0 + w, y0 + ball.rgb.shape[0])
     return Eyeball(roi, np.ascontiguousarray(ball.rgb[:, ::-1]), np.array([x0 + w - 1 - x, y0 + y, ball.iris_px[2]]))
 
