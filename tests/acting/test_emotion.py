@@ -32,7 +32,7 @@ def test_ten_emotions_with_sources_and_known_actions():
     for name in EMOTIONS:
         assert recipe(name).source and recipe(name).units
         assert set(RECIPES[name].actions) <= set(columns())
-        assert np.abs(face_of(name)).max() <= 1.4  # not far beyond what real clips show
+        assert max(map(abs, recipe(name).actions.values()), default=0) <= 1.4  # not far beyond what real clips show
     assert not face_of("neutral").any()
     with pytest.raises(SettingsError, match=r"rage.*joy"):
         recipe("rage")
@@ -43,6 +43,23 @@ def test_columns_of_sides_cover_the_basis_once():
     assert sorted(single) == list(range(len(M.action_names)))
     left = columns()["cheek_raise_AU6_L"][0]
     assert "cheek_raise_L" in M.action_names[left]
+
+
+def test_the_left_half_goes_further_and_lids_go_together():
+    """Sackeim, Gur & Saucy 1978; and Hering's law."""
+    for name in set(EMOTIONS) - {"neutral", "contempt"}:
+        moved = np.linalg.norm(np.tensordot(face_of(name), M.action_fields_cm, 1), axis=1)
+        brows = moved[[300, 293, 334, 296, 336]].mean() - moved[[70, 63, 105, 66, 107]].mean()
+        corners = moved[[291, 306]].mean() - moved[[61, 76]].mean()
+        assert 0.02 < max(brows, corners) < 0.5, name
+        for lids in ("lid_close_AU43", "lid_tighten_AU7"):
+            left, right = face_of(name)[list(columns()[lids])]
+            assert left == right == recipe(name).actions.get(lids, 0.0)
+    for name in ("joy", "sadness", "surprise", "anger"):
+        for action, value in recipe(name).actions.items():
+            assert face_of(name)[list(columns()[action])].mean() == pytest.approx(value)
+    left, _ = columns()["lip_corner_pull_AU12"]  # the first of two is the left one: it moves the left corner
+    assert np.abs(M.action_fields_cm[left, 291]).sum() > 2 * np.abs(M.action_fields_cm[left, 61]).sum()
 
 
 def test_joy_raises_corners_and_cheeks_and_narrows_the_eyes():

@@ -16,6 +16,7 @@ from digidouble.perception.shape import LIP_GAP_CM
 from digidouble.performance import load_performance
 from digidouble.performance.written import ActedFootage, Score, acted_shot, layers_of, played, write_performance
 from digidouble.performance.written.creases import LINES, strengths, written_creases
+from digidouble.performance.written.eyes import eyeballs_of
 from digidouble.performance.written.mouth import mouth_patch
 from digidouble.performance.written.shape import lip_gaps, unfolded, widest_gaps, written
 from digidouble.performance.written.warp import warp_of
@@ -99,8 +100,22 @@ def test_eyes_that_are_unevenly_open_do_not_tear_open_one_alone():
     squint = with_lid_gaps(rest, even * np.repeat([0.5, 1.0], 7))
     right, left = widest_gaps(squint).reshape(2, 7).max(1)
     own = lid_gaps(squint).reshape(2, 7).max(1)
-    assert left < 1.15 * own[1] and right > 1.5 * own[0]
+    assert left < 1.15 * own[1] and right > 1.5 * own[0] and right == pytest.approx(left, rel=0.05)
     assert (widest_gaps(squint) >= lid_gaps(squint) - 1e-9).all()
+
+
+def test_an_eye_that_is_screwed_up_gets_the_others_eyeball(talk, track):
+    frame, points = talk.frames[0], track.sample(0).points_px.copy()
+    both = eyeballs_of(frame, points)
+    loop = face_model().loops["right_eye"]
+    middle = points[loop, 1].mean()
+    points[loop, 1] = middle + 0.45 * (points[loop, 1] - middle)
+    right, left = eyeballs_of(frame, points)
+    assert right.rgb[:, ::-1] == pytest.approx(both[1].rgb) and left.rgb == pytest.approx(both[1].rgb)
+    assert right.iris_px[:2] == pytest.approx(points[468, :2], abs=0.51)
+    # What the picture shows at its iris is what the other shows at its own.
+    at = [np.round(e.iris_px[:2] - [e.roi.x0, e.roi.y0]).astype(int)[::-1] for e in (right, left)]
+    assert right.rgb[tuple(at[0])] == pytest.approx(left.rgb[tuple(at[1])], abs=0.05)
 
 
 def test_head_turns_about_the_neck_by_the_angle_asked(track):

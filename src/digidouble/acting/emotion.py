@@ -47,6 +47,9 @@ class Recipe:
     head_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
+LEFT_STRONGER = 0.18
+"""The subject's left half of a face moves further, its right half less, by this share (Sackeim, Gur & Saucy 1978; Borod 1993); set by how uneven
+mouth and brows of real takes are (docs/speak.md). Lids are one nerve's business and go together (Hering's law)."""
 EMFACS = "EMFACS (Friesen & Ekman 1983); Du et al. 2014"
 RECIPES: Mapping[str, Recipe] = {
     "neutral": Recipe("none", "no action unit", {}),
@@ -60,8 +63,8 @@ RECIPES: Mapping[str, Recipe] = {
     "laughter": Recipe(
         "6+7+12, 25+26", "Ruch & Ekman 2001",
         {"lip_corner_pull_AU12": 0.8, "cheek_raise_AU6": 1.4, "lips_part_AU25": 1.2, "jaw_drop_AU26": 1.4, "jaw_thrust_AD29": -0.6,
-         "lid_tighten_AU7": 0.9, "lip_stretch_AU20": 1.1, "upper_lip_raise_AU10": 0.75, "lower_lip_drop_AU16": 0.3,
-         "lid_close_AU43": 0.33, "nose_wrinkle_AU9": 0.7, "cheek_puff_AD34": 0.4, "inner_brow_raise_AU1": 0.9,
+         "lid_tighten_AU7": 0.9, "lip_stretch_AU20": 1.1, "upper_lip_raise_AU10": 0.85, "lower_lip_drop_AU16": 0.3,
+         "lid_close_AU43": 0.33, "nose_wrinkle_AU9": 0.8, "cheek_puff_AD34": 0.4, "inner_brow_raise_AU1": 1.0,
          "outer_brow_raise_AU2": 0.5},
         ours="1, 2, 9, 10, 16, 20, 34, 43, jaw back",
         rise_s=0.3, head_deg=(0.0, 4.0, 2.0),
@@ -75,9 +78,9 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "crying": Recipe(
         "1+4+6+7+9+15+20, 25", "Vingerhoets 2013; sadness of EMFACS",
-        {"inner_brow_raise_AU1": 0.05, "brow_draw_AU4": 1.15, "outer_brow_raise_AU2": -1.1, "cheek_raise_AU6": 1.25,
-         "lid_tighten_AU7": 1.3, "lid_close_AU43": 0.55, "nose_wrinkle_AU9": 0.9, "upper_lip_raise_AU10": 0.45,
-         "lip_corner_pull_AU12": -0.38, "lip_stretch_AU20": 1.2, "lips_part_AU25": 0.25, "jaw_drop_AU26": 0.6},
+        {"inner_brow_raise_AU1": 0.05, "brow_draw_AU4": 1.3, "outer_brow_raise_AU2": -1.1, "cheek_raise_AU6": 1.15,
+         "lid_tighten_AU7": 1.3, "lid_close_AU43": 0.66, "nose_wrinkle_AU9": 0.9, "upper_lip_raise_AU10": 0.28,
+         "lip_corner_pull_AU12": -0.34, "lip_stretch_AU20": 1.2, "lips_part_AU25": 0.32, "jaw_drop_AU26": 0.6},
         ours="10, 26, 43, outer brows down",
         rise_s=0.7, fall_s=1.5, blinks=1.8, gaze_deg=(0.0, -8.0), head_deg=(0.0, -5.0, 2.5),
     ),
@@ -91,9 +94,9 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "fear": Recipe(
         "1+2+4+5+20, 25+26", EMFACS,
-        {"inner_brow_raise_AU1": 1.0, "outer_brow_raise_AU2": 0.15, "brow_draw_AU4": 0.7, "lid_close_AU43": -1.1,
-         "lid_tighten_AU7": -1.2, "lip_stretch_AU20": 0.7, "lips_part_AU25": 0.45, "jaw_drop_AU26": 0.38, "jaw_thrust_AD29": -0.15,
-         "lower_lip_drop_AU16": 0.45, "lip_corner_pull_AU12": -0.5, "upper_lip_raise_AU10": 0.6, "cheek_raise_AU6": -0.3},
+        {"inner_brow_raise_AU1": 0.92, "outer_brow_raise_AU2": 0.15, "brow_draw_AU4": 0.78, "lid_close_AU43": -1.05,
+         "lid_tighten_AU7": -1.3, "lip_stretch_AU20": 0.7, "lips_part_AU25": 0.5, "jaw_drop_AU26": 0.32, "jaw_thrust_AD29": -0.15,
+         "lower_lip_drop_AU16": 0.45, "lip_corner_pull_AU12": -0.5, "upper_lip_raise_AU10": 0.78, "cheek_raise_AU6": -0.3},
         ours="10, 15, 16, lower lids loose, jaw back, cheeks down",
         rise_s=0.2, blinks=1.5, head_deg=(0.0, 1.5, 0.0),
     ),
@@ -107,10 +110,10 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     "disgust": Recipe(
         "9, 10+16, 25", EMFACS,
-        {"nose_wrinkle_AU9": 1.3, "upper_lip_raise_AU10": 1.2, "lower_lip_drop_AU16": 0.3, "brow_draw_AU4": 0.3,
-         "inner_brow_raise_AU1": -0.1, "outer_brow_raise_AU2": -0.45, "lid_tighten_AU7": 1.35, "cheek_raise_AU6": 1.35,
-         "lid_close_AU43": 0.48, "lip_corner_pull_AU12": 0.05, "lips_part_AU25": 0.4},
-        ours="4, 6, 7, 12, 43, outer brows down",
+        {"nose_wrinkle_AU9": 1.3, "upper_lip_raise_AU10": 1.2, "lower_lip_drop_AU16": 0.3, "brow_draw_AU4": 0.35,
+         "outer_brow_raise_AU2": -0.3, "lid_tighten_AU7": 1.2, "cheek_raise_AU6": 1.35,
+         "lid_close_AU43": 0.52, "lip_corner_pull_AU12_L": 0.25, "lip_corner_pull_AU12_R": -0.2, "lips_part_AU25": 0.4},
+        ours="4, 6, 7, 12 on one side, 15 on the other, 43, outer brows down",
         head_deg=(3.0, 1.5, 0.0),
     ),
     "contempt": Recipe(
@@ -138,7 +141,7 @@ def recipe(name: str) -> Recipe:
 
 @lru_cache(maxsize=1)
 def columns() -> dict[str, tuple[int, ...]]:
-    """Muscle action -> its columns: "cheek_raise_AU6" is both sides, "cheek_raise_AU6_L" the subject's left."""
+    """Muscle action -> its columns: "cheek_raise_AU6" is both sides, the subject's left first, "cheek_raise_AU6_L" the subject's left."""
     out: dict[str, tuple[int, ...]] = {}
     for k, pair in enumerate(face_model().action_names):
         first = pair.split("/")[0]
@@ -157,7 +160,9 @@ def face_of(name: str) -> Float[np.ndarray, "a"]:
     """Coefficients of an emotion at full strength. Raises SettingsError as `recipe`."""
     out = np.zeros(len(face_model().action_names))
     for action, value in recipe(name).actions.items():
-        for k in columns()[action]:
-            out[k] = value
+        at = columns()[action]
+        uneven = 0.0 if len(at) == 1 or action.startswith("lid_") else LEFT_STRONGER
+        for k, share in zip(at, (1 + uneven, 1 - uneven), strict=False):
+            out[k] = value * share
     out.flags.writeable = False
     return out

@@ -23,6 +23,7 @@ SHADED, TRUSTED = (
     0.08,
     0.26,
 )  # of the eye's height: from a lid to where lashes and shadow end, and to where nothing is doubted
+SCREWED_UP = 0.65  # of the other eye's opening: below, little of an eyeball is seen
 LID_SHADE, LID_SHADE_CM = 0.30, 0.2  # how dark, how far below the upper lid
 LASHES_CM = 0.10
 SUPER = 2
@@ -52,7 +53,26 @@ def eyeballs_of(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> tuple[Ey
         roi = Roi(*(int(v) for v in (*low, *high))).clipped(frame.size_wh)
         out.append(Eyeball(roi, _completed(linear_from_frame(frame, roi), rim - [roi.x0, roi.y0], middle - [roi.x0, roi.y0], radius),
                            np.array([*middle, radius])))  # fmt: skip
-    return tuple(out)
+    return _with_better(out, points_px)
+
+
+def _with_better(balls: list[Eyeball], points_px: Float[np.ndarray, "478 3"]) -> tuple[Eyeball, ...]:
+    """The same; an eye that is screwed up far more than the other one gets the other's eyeball, mirrored."""
+    if len(balls) == 2:
+        rims = [points_px[face_model().loops[loop], 1] for loop in LOOPS]
+        narrow, wide = np.argsort([np.ptp(r) for r in rims])
+        if np.ptp(rims[narrow]) < SCREWED_UP * np.ptp(rims[wide]):
+            balls[narrow] = _mirrored(balls[wide], balls[narrow].iris_px[:2])
+    return tuple(balls)
+
+
+def _mirrored(ball: Eyeball, at_px: Float[np.ndarray, "2"]) -> Eyeball:
+    """The eyeball's mirror image, its iris where `at_px` is, to a pixel's fraction."""
+    w = ball.rgb.shape[1]
+    x, y = ball.iris_px[0] - ball.roi.x0, ball.iris_px[1] - ball.roi.y0
+    x0, y0 = (round(float(v)) for v in (at_px[0] - (w - 1 - x), at_px[1] - y))
+    roi = Roi(x0, y0, x0 + w, y0 + ball.rgb.shape[0])
+    return Eyeball(roi, np.ascontiguousarray(ball.rgb[:, ::-1]), np.array([x0 + w - 1 - x, y0 + y, ball.iris_px[2]]))
 
 
 def _completed(

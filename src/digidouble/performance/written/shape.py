@@ -104,11 +104,11 @@ def _with_lids(
 
 
 def widest_gaps(seen: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "14"]:
-    """How far eyes may open: somewhat further than on the plate, the wider one less. Where a portrait screws up one eye, fear would else
-    tear open the other alone."""
+    """How far eyes may open: somewhat further than both on the plate on the mean. Where a portrait screws up one eye, fear would else tear
+    open the other alone."""
     gaps = np.maximum(lid_gaps(seen), EYE_CM).reshape(2, -1)
     wide = gaps.max(1, keepdims=True)
-    return np.maximum(WIDEST_EYE * gaps * np.sqrt(wide.mean() / wide), gaps).reshape(-1)
+    return np.maximum(WIDEST_EYE * gaps * wide.mean() / wide, gaps).reshape(-1)
 
 
 @lru_cache(maxsize=1)
