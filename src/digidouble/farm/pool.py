@@ -25,6 +25,7 @@ from digidouble.farm.node import HOME, beside_rendering, packed
 LOCAL = "ray://local"
 PENDING = 2  # tasks at a machine: one in work, one that follows without a pause
 RETRIES = 3  # of one task, when machines are lost under it
+STARTS = 2  # of an actor in one place before it is given up, when it is lost under its own preparations
 READY_SECONDS = 120.0  # for a machine to open its assets
 W = TypeVar("W")
 
@@ -98,7 +99,8 @@ class Machine:
 
     Attributes:
         number: of this actor's place, from 0; who replaces it has the same.
-        opening: what it was asked while it gets ready, None when it is; asked: when it began to, in seconds.
+        opening: what it was asked while it gets ready, None when it is; told: its last question; asked: when it began to, in seconds.
+        starts: how many began in its place since one got ready.
     """
 
     actor: Any
@@ -108,6 +110,7 @@ class Machine:
     opening: Any
     asked: float = field(default_factory=time.monotonic)
     told: bool = False
+    starts: int = 1
     work: dict[Any, tuple[Any, int]] = field(default_factory=dict)
 
 
@@ -177,6 +180,7 @@ class Pool:
             for slow in [
                 m for m in self._machines if m.opening is not None and time.monotonic() > m.asked + READY_SECONDS
             ]:
+                slow.starts = STARTS
                 self._lost(slow, use)
 
     def _filled(self, machine: Machine, deal: Deal[W], use: Work[W], again: deque[tuple[W, int]]) -> bool:
@@ -217,7 +221,7 @@ class Pool:
         """The next step of getting ready; what our own code refuses there is raised here, a RayError when it was lost."""
         answer = self.ray.get(machine.opening)
         if machine.told:
-            machine.opening = None
+            machine.opening, machine.starts = None, 0
             return
         plate, performance = answer
         machine.opening = machine.actor.do.remote(
@@ -238,7 +242,7 @@ class Pool:
         return self._sent[path]
 
     def _lost(self, machine: Machine, use: Work[W]) -> list[tuple[W, int]]:
-        """Replace a machine that was lost, unless it never got ready; returns its work.
+        """Replace a machine that was lost, unless it does not get ready; returns its work.
 
         Raises:
             FarmError: some of it was lost too often. AllLost: nobody is left.
@@ -252,8 +256,10 @@ class Pool:
         alive = {n["NodeID"] for n in self.ray.nodes() if n["Alive"]}
         if machine.opening is not None:
             self.ray.kill(machine.actor)
-        elif machine.node_id in alive:
-            self._machines.append(self._actor(machine.node_id, machine.threads, machine.number))
+        if machine.node_id in alive and machine.starts < STARTS:
+            again = self._actor(machine.node_id, machine.threads, machine.number)
+            again.starts = machine.starts + 1
+            self._machines.append(again)
         if not self._machines:
             raise AllLost(
                 "no machine of the Ray cluster is left (see the logs of Ray); what is done is kept: run again to continue"
