@@ -63,12 +63,13 @@ class _Actor:
         self.number, self.lost, self._ray, self._made = len(ray.actors), False, ray, threading.Lock()
         self._it: Any = None
         ray.actors.append(self)
-        self.do, self.beside = (
-            SimpleNamespace(remote=self._asked(ThreadPoolExecutor(1), made, args, name)) for name in ("do", "beside")
-        )
+        one, other = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self.do, self.open = (SimpleNamespace(remote=self._asked(one, made, args, name)) for name in ("do", "open"))
+        self.beside = SimpleNamespace(remote=self._asked(other, made, args, "beside"))
 
     def _asked(self, threads: ThreadPoolExecutor, made: type, args: tuple[Any, ...], how: str) -> Callable[..., Any]:
-        def call(method: str, *values: Any) -> Any:
+        def call(*values: Any) -> Any:
+            method = how if how == "open" else values[0]
             self._ray.called.append((self.number, method))
             if self.lost:
                 raise Lost
@@ -79,6 +80,6 @@ class _Actor:
                 raise
             with self._made:
                 self._it = self._it or made(*args)
-            return getattr(self._it, how)(method, *values)
+            return getattr(self._it, how)(*values)
 
         return lambda *asked: threads.submit(call, *asked)

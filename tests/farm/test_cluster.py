@@ -84,9 +84,9 @@ def test_a_node_renders_what_this_machine_renders_and_refuses_other_versions(fil
     asked = asked_of(monkeypatch, files, tmp_path / "a.mp4", RenderSettings())
     store, job, double = asked.store, asked.job, {"main": load_persona(persona)}
     for shipped, threads in ((False, 1), (True, 2)):
-        node = Node(job, double, threads)
+        node = Node(job, threads)
         assert node.has() == (True, True)
-        node.open(*((packed(plate), packed(perf)) if shipped else (None, None)))
+        node.open(*((packed(plate), packed(perf)) if shipped else (None, None)), double)
         again = SegmentStore(Place.beside(replace(store.plan, out=tmp_path / "b.mp4"), None), store.facts)
         for run in ([store.segments[1]], [store.segments[2]]) if threads == 1 else (store.segments[1:],):
             assert node.render(run)["draw"] > 0
@@ -98,11 +98,11 @@ def test_a_node_renders_what_this_machine_renders_and_refuses_other_versions(fil
         assert render(files, tmp_path / "b.mp4").continued == 28  # what the node rendered is believed and taken over
         render(files, tmp_path / "c.mp4")
         assert same(tmp_path / "b.mp4", tmp_path / "c.mp4")
-    other = Node(replace(job, facts=store.facts | {"versions": {"numpy": "0"}}), double, 1)
+    other = Node(replace(job, facts=store.facts | {"versions": {"numpy": "0"}}), 1)
     with pytest.raises(FarmError, match="versions differ"):
-        other.open(None, None)
+        other.open(None, None, double)
     other.close()
-    elsewhere = Node(replace(job, performance=tmp_path / "none.perf"), double, 1)
+    elsewhere = Node(replace(job, performance=tmp_path / "none.perf"), 1)
     assert elsewhere.has() == (True, False)
     elsewhere.close()
 
@@ -116,14 +116,14 @@ def test_a_node_is_told_what_hair_looks_like(files, tmp_path, monkeypatch):  # n
     job, double = asked_of(monkeypatch, files, tmp_path / "a.mp4", settings).job, {"main": load_persona(persona)}
     assert job.hair[1].sha256 == look.sha256
     monkeypatch.setattr("digidouble.pipeline.hair_look", None)
-    node = Node(job, double, 1)
-    node.open(None, packed(perf))
+    node = Node(job, 1)
+    node.open(None, packed(perf), double)
     node.render([FrameRange(0, 2)])
     there = node.read(FrameRange(0, 2), "passes/a.0000.exr", 0)
     node.close()
-    ignorant = Node(replace(job, hair={}), double, 1)
+    ignorant = Node(replace(job, hair={}), 1)
     with pytest.raises(FarmError, match="passes differ"):
-        ignorant.open(None, None)
+        ignorant.open(None, None, double)
     ignorant.close()
     monkeypatch.setattr("digidouble.pipeline.hair_look", lambda views: look)
     shutil.rmtree(tmp_path / "p", ignore_errors=True)

@@ -60,6 +60,9 @@ class Cluster:
     def __init__(self, address: str) -> None:
         self._address, self._ray = address, Future[Any]()
         self._left, self._connected, self._lock = False, ExitStack(), threading.Lock()
+        self._leaving = threading.Thread(
+            target=self._leave, name="leave ray"
+        )  # takes half a second: while segments are joined
         threading.Thread(target=self._connect, daemon=True, name="ray").start()
 
     def _connect(self) -> None:
@@ -81,6 +84,11 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         """Disconnect; who is still connecting does it when he is."""
+        self._leave()
+        if self._leaving.ident:
+            self._leaving.join()
+
+    def _leave(self) -> None:
         with self._lock:
             self._left = True
             self._connected.close()
@@ -107,6 +115,7 @@ class Cluster:
             own.finish()
         finally:
             own.end()
+        self._leaving.start()
 
     def _there(self, own: _Own) -> Any:
         """Ray, when it has answered; None when there is nothing left to do for it."""

@@ -152,8 +152,8 @@ def opened(
 class Node:
     """The assets of a job on one machine. `threads`: frames in work at a time."""
 
-    def __init__(self, job: Job, casting: Mapping[str, Persona], threads: int) -> None:
-        self._job, self._casting, self._threads = job, dict(casting), threads
+    def __init__(self, job: Job, threads: int) -> None:
+        self._job, self._threads = job, threads
         self._folder = Path(tempfile.mkdtemp(prefix="digidouble-node-"))
         self._crew: Crew | None = None
         self._place: Place | None = None
@@ -167,7 +167,7 @@ class Node:
         job = self._job
         return holds_plate(job.plan.shot), holds_performance(job.performance, job.facts["performance"][0])
 
-    def open(self, plate: Bytes | None, performance: Bytes | None) -> None:
+    def open(self, plate: Bytes | None, performance: Bytes | None, casting: Mapping[str, Persona]) -> None:
         """Get ready. `plate`, `performance`: a file's content where the machine does not have it.
 
         Raises:
@@ -175,9 +175,7 @@ class Node:
         """
         job, folder = self._job, self._folder
         path, perf = put_down(plate, Path(job.plan.shot.path), folder), put_down(performance, job.performance, folder)
-        self._place, self._crew = opened(
-            job, path, perf, self._casting, Place(job.plan, folder, None, folder), self._threads
-        )
+        self._place, self._crew = opened(job, path, perf, casting, Place(job.plan, folder, None, folder), self._threads)
 
     def render(self, run: list[FrameRange]) -> dict[str, float]:
         """Render segments that follow each other, to be fetched with `read`. Returns the seconds each stage took.

@@ -77,7 +77,8 @@ class AllLost(FarmError):
 
 @dataclass(frozen=True)
 class Kind:
-    """What runs on machines: `made(*told, *shared, threads)`; see `node.Node` for what it must answer. `shared` is large."""
+    """What runs on machines: `made(*told, threads)`, which is given what is `shared`, and large, when it opens; see `node.Node` for what it
+    must answer."""
 
     made: type
     told: tuple[Any, ...]
@@ -130,8 +131,8 @@ class Pool:
     ) -> None:
         """`actors`: a node -> the threads of each of its actors."""
         self.ray, self._kind, self._inputs, self._actors = ray, kind, inputs, actors
-        self._shared = [ray.put(np.frombuffer(ray.cloudpickle.dumps(s), np.uint8)) for s in kind.shared]
-        self._sent: dict[Path, Any] = {}  # in the object store when a machine asks for it
+        self._shared: list[Any] = []  # in the object store
+        self._sent: dict[Path, Any] = {}  # likewise, when a machine asks for it
         self._machines: list[Machine] = []
 
     @property
@@ -147,6 +148,8 @@ class Pool:
         for node in nodes:
             for threads in self._actors(node):
                 self._machines.append(self._actor(node["NodeID"], threads, len(self._machines)))
+        dumps = self.ray.cloudpickle.dumps  # while they start
+        self._shared = [self.ray.put(np.frombuffer(dumps(s), np.uint8)) for s in self._kind.shared]
 
     def run(self, deal: Deal[W], use: Work[W], go_on: Callable[[], bool] = lambda: True) -> None:
         """Do all of it; more is asked for only when a machine is free.
@@ -214,7 +217,7 @@ class Pool:
         where = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node_id, soft=False)
         options = {"num_cpus": 0, "max_restarts": 0, "scheduling_strategy": where, "concurrency_groups": {HOME: 2}}
         small = self.ray.cloudpickle.dumps((self._kind.made, self._kind.told, threads))
-        made = self.ray.remote(**options)(_carrier()).remote(small, *self._shared)
+        made = self.ray.remote(**options)(_carrier()).remote(small)
         return Machine(made, node_id, threads, number, made.do.remote("has"))
 
     def _opens(self, machine: Machine) -> None:
@@ -224,8 +227,10 @@ class Pool:
             machine.opening, machine.starts = None, 0
             return
         plate, performance = answer
-        machine.opening = machine.actor.do.remote(
-            "open", None if plate else self._plate(), None if performance else self._put(self._inputs.performance)
+        machine.opening = machine.actor.open.remote(
+            None if plate else self._plate(),
+            None if performance else self._put(self._inputs.performance),
+            *self._shared,
         )
         machine.told = True
 
@@ -273,11 +278,16 @@ def _carrier() -> type:
     client, classes and values are unpacked once on their way, and importing all of ours there takes as long as in the actor."""
 
     class Carrier:
-        def __init__(self, small: bytes, *shared: Any) -> None:
+        def __init__(self, small: bytes) -> None:
             import pickle  # as Ray itself uses it between its processes; no file is read with it
 
             made, told, threads = pickle.loads(small)
-            self._it = made(*told, *(pickle.loads(s) for s in shared), threads)
+            self._it = made(*told, threads)
+
+        def open(self, plate: Any, performance: Any, *shared: Any) -> None:
+            import pickle
+
+            self._it.open(plate, performance, *(pickle.loads(s) for s in shared))
 
         def do(self, name: str, *args: Any) -> Any:
             """Call a method: one after the other."""
