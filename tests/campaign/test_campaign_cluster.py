@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,18 @@ from digidouble.farm import pool
 from digidouble.farm.node import packed
 from digidouble.farm.segments import versions
 from digidouble.footage import FootageSettings, open_footage
+from digidouble.performance import load_performance
 from digidouble.persona import load_persona
 from digidouble.render import LookSettings
+from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange
 
 WAIVED = DeliverySettings(quality="draft", visible_label=False, label_waiver_reason="x", crf=0)
+
+
+def facts_of(shot: Shot, perf: Path, versions: dict) -> PlateFacts:
+    of = perf, load_performance(perf).sha256, FrameRange(0, 10), FootageSettings(), LookSettings(), "advertising"
+    return PlateFacts(shot, *of, versions)
 
 
 @pytest.fixture
@@ -34,10 +42,10 @@ def node(car):
     """A machine with the plate sent to it, as on a cluster without a shared disk."""
     with open_footage(car / "car.mp4") as footage:
         shot = footage.shot
-    facts = PlateFacts(shot, FrameRange(0, 10), FootageSettings(), LookSettings(), "advertising", versions())
-    made = PassNode(facts, packed(car / "car.perf"), 2)
-    assert made.has_plate()
-    made.open(packed(car / "car.mp4"))
+    facts = facts_of(shot, car / "car.perf", versions())
+    made = PassNode(facts, 2)
+    assert made.has() == (True, True)
+    made.open(packed(car / "car.mp4"), packed(car / "car.perf"))
     yield made
     made.close()
 
@@ -68,11 +76,16 @@ def test_a_machine_renders_variants_into_segments_and_tells_of_those_that_fail(n
 
 def test_other_versions_refuse(car):
     with open_footage(car / "car.mp4") as footage:
-        facts = PlateFacts(footage.shot, FrameRange(0, 10), FootageSettings(), LookSettings(), "advertising", {})
-    node = PassNode(facts, packed(car / "car.perf"), 1)
+        facts = facts_of(footage.shot, car / "car.perf", {})
+    node = PassNode(facts, 1)
     with pytest.raises(FarmError, match="versions"):
-        node.open(None)
+        node.open(None, None)
     node.close()
+    other = PassNode(replace(facts, versions=versions(), performance_sha256="0" * 64), 1)
+    assert other.has() == (True, False)
+    with pytest.raises(FarmError, match="performance"):
+        other.open(None, packed(car / "car.perf"))
+    other.close()
 
 
 def test_addresses_that_are_none_are_refused_before_anything_is_done(campaign, tmp_path):
@@ -90,9 +103,9 @@ def test_ray_makes_the_same_pixels_even_when_a_machine_is_killed(campaign, tmp_p
     killed = []
     start = pool.Pool.start
 
-    def start_and_kill(self, meanwhile=lambda: None) -> None:
-        start(self, meanwhile)
-        pid = ray.get(self._machines[0].actor.pid.remote())
+    def start_and_kill(self) -> None:
+        start(self)
+        pid = ray.get(self._machines[0].actor.do.remote("pid"))
         os.kill(pid, signal.SIGKILL)
         killed.append(pid)
 
@@ -105,12 +118,12 @@ def test_ray_makes_the_same_pixels_even_when_a_machine_is_killed(campaign, tmp_p
     class Node(PassNode):
         """Without the gate's network, which tests do not load."""
 
-        def open(self, plate):
+        def open(self, plate, performance):
             from digidouble.campaign import node
             from digidouble.perception.content import ContentGate
 
             node.default_gate = lambda: ContentGate(runner=Clean())
-            super().open(plate)
+            super().open(plate, performance)
 
     monkeypatch.setattr(cluster, "PassNode", Node)
     monkeypatch.setattr(pool.Pool, "start", start_and_kill)

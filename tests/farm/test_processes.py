@@ -83,6 +83,27 @@ def test_every_segment_is_dealt_out_once_and_stretches_are_read_on():
     assert shares.next(0) == segments[5] and shares.next(1) is None
 
 
+def test_runs_shrink_towards_the_end_and_cover_everything_once():
+    s = split(FrameRange(0, 40 * PART))
+    missing = [*s[:7], *s[9:]]
+    shares = Shares(missing, 1)
+    first = shares.run(0, 6)
+    assert first == s[:6] and shares.of(0) == missing[6:] and len(shares) == 32
+    shares.more(1)  # has nothing of its own: takes the second half of what the other has left
+    assert shares.ahead(1, 6) == [] and shares.run(1, 6) == s[24:30]
+    runs = [first, s[24:30], *iter(lambda: shares.run(0, 6), []), *iter(lambda: shares.run(1, 6), [])]
+    assert sorted((x for run in runs for x in run), key=lambda x: x.start) == missing and len(shares) == 0
+    assert runs[2] == [s[6]] and [len(r) for r in runs[-2:]] == [1, 1]  # a gap ends a run; the last ones are short
+    assert all(a.end_exclusive == b.start for run in runs for a, b in itertools.pairwise(run))
+
+
+def test_who_is_busy_is_not_given_its_last_segment():
+    s = split(FrameRange(0, 4 * PART))
+    shares = Shares(s, 2)
+    assert [shares.ahead(0, 1), shares.ahead(0, 1)] == [[s[0]], []]
+    assert shares.run(1, 1) == [s[2]] and shares.run(1, 1) == [s[3]] and shares.run(1, 1) == [s[1]]
+
+
 def test_short_shots_stay_in_one_process():
     assert not worth_processes(11, 2) and worth_processes(12, 2) and not worth_processes(500, 1)
 

@@ -23,7 +23,7 @@ from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import OutputError
 from digidouble.farm import RenderSettings, render_shot
-from digidouble.farm.segments import runs_of, segments_folder, shrinking_runs, split
+from digidouble.farm.segments import runs_of, segments_folder, split
 from digidouble.footage import open_footage
 from digidouble.performance import analyse, load_performance
 from digidouble.persona import load_persona
@@ -135,15 +135,6 @@ def test_segments_cover_the_frames_once_and_none_is_a_crumb(frames, expected):
 def test_runs_are_neighbours():
     s = split(FrameRange(0, 6 * PART))
     assert runs_of([s[0], s[1], s[3], s[4], s[5]], 2) == [[s[0], s[1]], [s[3], s[4]], [s[5]]]
-
-
-def test_runs_shrink_towards_the_end_and_cover_everything_once():
-    s = split(FrameRange(0, 40 * PART))
-    missing = [*s[:7], *s[9:]]
-    runs = shrinking_runs(missing, 2, 6)
-    assert [x for run in runs for x in run] == missing
-    assert len(runs[0]) == 6 and [len(r) for r in runs[-4:]] == [1, 1, 1, 1]
-    assert all(a.end_exclusive == b.start for run in runs for a, b in itertools.pairwise(run))
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mov", "a.mkv", "shot.####.png"])

@@ -12,8 +12,7 @@ from digidouble.campaign.node import Made, PassNode, PlateFacts
 from digidouble.campaign.onepass import Job, Outcome
 from digidouble.deliver.overlay import draw_overlay
 from digidouble.deliver.writer import open_writer
-from digidouble.farm.node import packed
-from digidouble.farm.pool import Pool, Work
+from digidouble.farm.pool import Inputs, Kind, Pool, Work
 from digidouble.schema.persona import Persona
 
 Booked = Callable[[Outcome, float], None]
@@ -24,11 +23,10 @@ class ClusterPlate:
     """A plate that variants are rendered from.
 
     Attributes:
-        performance: its file. staging: a folder of this machine, on the disk of the variants, for segments on their way.
+        staging: a folder of this machine, on the disk of the variants, for segments on their way.
     """
 
     facts: PlateFacts
-    performance: Path
     staging: Path
 
 
@@ -44,10 +42,12 @@ def render_passes(
     Raises:
         FarmError: machines were lost too often, or have other versions. DigidoubleError: a machine cannot open the plate.
     """
-    pool = Pool(ray, PassNode, (plate.facts, ray.put(packed(plate.performance))), plate.facts.shot)
+    shot, left = plate.facts.shot, iter(passes)
+    inputs = Inputs(Path(shot.path), plate.facts.performance, shot.kind == "sequence")
+    pool = Pool(ray, Kind(PassNode, (plate.facts,)), inputs)
     try:
         pool.start()
-        pool.run(passes, _Passes(pool, plate, persona, booked).work)
+        pool.run(lambda machine, busy: next(left, None), _Passes(pool, plate, persona, booked).work)
     finally:
         pool.stop()
         shutil.rmtree(plate.staging, ignore_errors=True)
@@ -75,7 +75,7 @@ class _Passes:
                 outcome = Outcome(job)
                 outcome.fail(e)
                 self._book(outcome, 0.0)
-        return actor.render.remote(ready, list(names), *names.values())
+        return actor.do.remote("render", ready, list(names), *names.values())
 
     def _home(self, actor: Any, jobs: list[Job], result: tuple[list[Made], float]) -> None:
         found: Mapping[str, Made] = {made.variant_id: made for made in result[0]}

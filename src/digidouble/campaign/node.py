@@ -21,7 +21,7 @@ from digidouble.deliver.segments import SegmentPlan, SegmentWriter, plan_segment
 from digidouble.deliver.settings import DeliverySettings
 from digidouble.errors import FarmError
 from digidouble.farm.gate import default_gate
-from digidouble.farm.node import PART_BYTES, Bytes, beside_rendering, holds_plate
+from digidouble.farm.node import PART_BYTES, Bytes, holds_performance, holds_plate, put_down
 from digidouble.farm.segments import versions
 from digidouble.footage import Footage, FootageSettings, open_footage
 from digidouble.perception.content import ContentGate
@@ -37,9 +37,16 @@ from digidouble.schema.time import FrameRange
 
 @dataclass(frozen=True)
 class PlateFacts:
-    """What a machine is told of a plate. `versions`: of the one who asks; a machine that has others refuses."""
+    """What a machine is told of a plate.
+
+    Attributes:
+        performance: its file, where the one who asks has it. performance_sha256: what it must be.
+        versions: of the one who asks; a machine that has others refuses.
+    """
 
     shot: Shot
+    performance: Path
+    performance_sha256: str
     frames: FrameRange
     footage: FootageSettings
     look: LookSettings
@@ -90,8 +97,8 @@ class SegmentJob:
 class PassNode:
     """The assets of a plate on one machine. `threads`: frames in work at a time."""
 
-    def __init__(self, facts: PlateFacts, performance: Bytes, threads: int) -> None:
-        self._facts, self._bytes, self._threads = facts, performance, threads
+    def __init__(self, facts: PlateFacts, threads: int) -> None:
+        self._facts, self._threads = facts, threads
         self._folder = Path(tempfile.mkdtemp(prefix="digidouble-node-"))
         self._footage: Footage | None = None
         self._performance: Performance | None = None
@@ -104,28 +111,26 @@ class PassNode:
         """The process this runs in."""
         return os.getpid()
 
-    def has_plate(self) -> bool:
-        """Whether the plate lies under its path on this machine, too."""
-        return holds_plate(self._facts.shot)
+    def has(self) -> tuple[bool, bool]:
+        """Whether plate and performance lie under their paths on this machine, too."""
+        facts = self._facts
+        return holds_plate(facts.shot), holds_performance(facts.performance, facts.performance_sha256)
 
-    def open(self, plate: Bytes | None) -> None:
-        """Get ready. `plate`: the file's content where the machine does not have it.
+    def open(self, plate: Bytes | None, performance: Bytes | None) -> None:
+        """Get ready. `plate`, `performance`: a file's content where the machine does not have it.
 
         Raises:
             FarmError: this machine would not render the same bits as the one that asks.
         """
-        path = Path(self._facts.shot.path)
-        if plate is not None:
-            path = self._folder / f"plate{path.suffix}"
-            plate.tofile(path)
-        perf = self._folder / "plate.perf"
-        np.asarray(self._bytes).tofile(perf)
-        self._performance = replace(load_performance(perf), shot=self._facts.shot)
-        self._footage = open_footage(path, self._facts.footage)
+        facts, folder = self._facts, self._folder
+        self._performance = load_performance(put_down(performance, facts.performance, folder))
+        same = self._performance.sha256 == facts.performance_sha256
+        self._performance = replace(self._performance, shot=facts.shot)
+        self._footage = open_footage(put_down(plate, Path(facts.shot.path), folder), facts.footage)
         self._gate = default_gate()
-        if self._footage.shot.sha256 != self._facts.shot.sha256 or versions() != self._facts.versions:
+        if not same or self._footage.shot.sha256 != facts.shot.sha256 or versions() != facts.versions:
             raise FarmError(
-                "a worker would not render the same bits: plate or versions differ there; install the same versions on every node"
+                "a worker would not render the same bits: plate, performance or versions differ there; install the same versions on every node"
             )
 
     def render(self, jobs: list[Job], names: list[str], *personas: Persona) -> tuple[list[Made], float]:
@@ -147,7 +152,6 @@ class PassNode:
         )  # fmt: skip
         return [self._made(outcome) for outcome in outcomes], time.perf_counter() - begun
 
-    @beside_rendering
     def read(self, variant_id: str, offset: int) -> bytes:
         """Up to PART_BYTES of a variant's segment; b"" at its end."""
         path = self._folder / f"{variant_id}.segment"
@@ -155,7 +159,6 @@ class PassNode:
             file.seek(offset)
             return file.read(PART_BYTES)
 
-    @beside_rendering
     def drop(self, variant_id: str) -> None:
         """Remove a segment that has been fetched."""
         path = self._folder / f"{variant_id}.segment"

@@ -177,9 +177,15 @@ class _Run:
         of_id, again = {v.variant_id: v for v in variants}, list[Variant]()
         plate = cluster.ClusterPlate(
             node.PlateFacts(
-                performance.shot, facts.frames, footage.settings, self._plan.campaign.look, PURPOSE, versions()
+                performance.shot,
+                Path(performance.file).absolute(),
+                performance.sha256,
+                facts.frames,
+                footage.settings,
+                self._plan.campaign.look,
+                PURPOSE,
+                versions(),
             ),
-            Path(performance.file),
             self._store.folder / "variants" / ".incoming",
         )
 

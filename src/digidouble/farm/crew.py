@@ -42,6 +42,7 @@ class Crew:
         self._plate, self._casts, self._place, self._workers = plate, casts, place, workers or os.cpu_count() or 1
         self.clock = clock or StageClock()
         self._hair = place.passes.hair if place.passes else {}
+        self._lane = Lane(self)
         cv2.setNumThreads(1)  # frames run in parallel; a second layer of threads would only get in the way
 
     def render(self, run: list[FrameRange], seen: Seen) -> Iterator[FrameRange]:
@@ -54,7 +55,9 @@ class Crew:
         """
         place = self._place
         if self._workers == 1:
-            yield from self._alone(run, seen)
+            for segment in run:
+                self._lane.render(segment, seen)
+                yield segment
             return
         passes = StagedPasses(place.passes, place.passes_folder, run) if place.passes else None
         rendered = self._rendered(FrameRange(run[0].start, run[-1].end_exclusive), passes)
@@ -69,14 +72,9 @@ class Crew:
             if passes:
                 passes.discard()
 
-    def _alone(self, run: list[FrameRange], seen: Seen) -> Iterator[FrameRange]:
-        lane = Lane(self)
-        try:
-            for segment in run:
-                lane.render(segment, seen)
-                yield segment
-        finally:
-            lane.close()
+    def close(self) -> None:
+        """Let go of the plate: on one thread, runs that follow each other share a decoder."""
+        self._lane.close()
 
     def _write(self, segment: FrameRange, rendered: Rendered, seen: Seen) -> None:
         """One segment's file, from frames that begin with its first."""

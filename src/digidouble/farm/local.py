@@ -6,10 +6,12 @@ interruption can change a bit of the result. The content gate and the signature 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator, Mapping
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,12 @@ from digidouble.deliver.settings import DeliveredFiles, DeliverySettings
 from digidouble.deliver.staged_passes import deliver_passes
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import NoFace, SettingsError
+from digidouble.farm.cluster import Asked, Cluster
 from digidouble.farm.crew import Crew
 from digidouble.farm.gate import default_gate, frames_to_look_at, look_at_plate
 from digidouble.farm.looks import Looks, curves_of
-from digidouble.farm.node import job_of
-from digidouble.farm.prepared import Assets, faces_in, passes_plan, prepare_shot
+from digidouble.farm.node import job_of, not_files
+from digidouble.farm.prepared import Assets, faces_in, passes_plan, prepare_shot, with_hair
 from digidouble.farm.processes import Processes, worth_processes
 from digidouble.farm.segments import Place, SegmentStore, job_facts, named_by_hashes, runs_of, split
 from digidouble.farm.settings import Progress, RenderResult, RenderSettings
@@ -65,39 +68,40 @@ def render_shot(
     if len(frames) == 0:
         raise SettingsError(f"the frame range is empty: {plate.shot.path} has frames 0:{plate.shot.frame_count}.")
     clock, gate, assets = StageClock(), gate or default_gate(), (plate, performance, casting)
-    with Processes(_others(assets, settings, frames)) as processes:
+    with Processes(_others(assets, settings, frames)) as processes, _cluster(assets, settings) as cluster:
         casts = prepare_shot(performance, casting, settings)
         delivery = replace(delivery, personas=tuple(dict.fromkeys((p.name, p.sha256) for p in casting.values())))
         if settings.frame_range is not None:
             delivery = replace(delivery, frame_range=frames)
         open_writer(out, performance.shot, delivery).abort()  # what would be refused at the end is refused now
         plan = plan_segments(out, performance.shot, delivery, frames, faces_in(performance, frames.start))
-        passes_plan(performance, casts, plan, settings, {})  # likewise
+        passes = passes_plan(performance, casts, plan, settings)  # likewise
         clock.start()
         looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
         look_at_plate(gate, plate, looked_at)
         clock.lap("gate")
-        place = Place.beside(
-            plan, passes_plan(performance, casts, plan, settings, _hair(casts, plate, settings, clock))
-        )
+        place = Place.beside(plan, with_hair(passes, _hair(casts, plate, settings, clock)))
         looks = Looks(casts, frames, settings.samples, gate, looked_at, plan.mark)
         asked = _revocations_note(settings)
         with SegmentStore(place, job_facts(performance, casts, settings, place)) as store:
             continued = store.done_frames
             moved = _Moved(progress, continued, len(frames))
-            if isinstance(settings.workers, str):
-                from digidouble.farm.cluster import render_on_cluster
-
-                render_on_cluster(store, assets, settings, clock, moved.by, lambda: looks.take_rest(plate))
+            if cluster is not None:
+                job = job_of(store, settings, plate, performance)
+                crew_of = partial(Crew, plate, casts, place, clock=clock)
+                cluster.render(Asked(store, job, casting, plate, crew_of, looks, moved.by, clock))
             else:
-                crew = Crew(plate, casts, place, settings.workers, clock)
-                with closing(_rendered(store, crew, processes, assets, settings, looks, moved)) as rendered:
+                crew = Crew(plate, casts, place, int(settings.workers), clock)
+                with (
+                    closing(crew),
+                    closing(_rendered(store, crew, processes, assets, settings, looks, moved)) as rendered,
+                ):
                     for segment in rendered:
                         store.keep(segment)
             clock.start()
             looks.take_rest(plate)
             clock.lap("gate")
-            delivered, passes = _joined(store, {"content_gate": gate.record(), "revocations": asked})
+            delivered, delivered_passes = _joined(store, {"content_gate": gate.record(), "revocations": asked})
             clock.lap("encode")
     return RenderResult(
         delivered=delivered,
@@ -107,7 +111,7 @@ def render_shot(
         samples=looks.samples,
         tracks=tuple(c.plan.track.track_id for c in casts),
         curves=curves_of(casts, frames),
-        passes=passes,
+        passes=delivered_passes,
         gate=gate.record(),
         revocation_list=asked["list"] or "",
         continued=continued,
@@ -130,26 +134,40 @@ def _hair(
 
 
 class _Moved:
-    """Tells a progress bar; begins with the frames that are there."""
+    """Tells a progress bar, from any thread; begins with the frames that are there."""
 
     def __init__(self, progress: Progress | None, done: int, total: int) -> None:
         self._progress, self._done, self._total = progress, done, total
+        self._lock = threading.Lock()
         if done:
             self.by(0)
 
     def by(self, frames: int) -> None:
         """So many more frames are done."""
-        self._done += frames
-        if self._progress:
-            self._progress(self._done, self._total)
+        with self._lock:
+            self._done += frames
+            if self._progress:
+                self._progress(self._done, self._total)
 
 
 def _others(assets: Assets, settings: RenderSettings, frames: FrameRange) -> int:
     """How many processes help this one; none where the work cannot be handed on (`job_facts`)."""
-    _, performance, casting = assets
     workers = settings.workers if isinstance(settings.workers, int) else 1
-    files = performance.file and named_by_hashes(performance, casting.values())
-    return workers - 1 if files and worth_processes(len(split(frames)), workers) else 0
+    return workers - 1 if _are_files(assets) and worth_processes(len(split(frames)), workers) else 0
+
+
+def _cluster(assets: Assets, settings: RenderSettings) -> Cluster | nullcontext[None]:
+    """The cluster that was asked for. Raises FarmError: the work cannot be handed on."""
+    if isinstance(settings.workers, int):
+        return nullcontext()
+    if not _are_files(assets):
+        raise not_files()
+    return Cluster(settings.workers)
+
+
+def _are_files(assets: Assets) -> bool:
+    _, performance, casting = assets
+    return bool(performance.file) and named_by_hashes(performance, casting.values())
 
 
 def _rendered(

@@ -7,6 +7,7 @@ looked at: nobody has to be believed.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -55,15 +56,19 @@ class Looks:
         if result.index in self._sampled:
             self._samples[result.index] = _sample(self._casts[0], source, result)
 
-    def take_rest(self, plate: Footage) -> None:
-        """Render those that have not passed. Raises as `take`."""
+    def take_rest(
+        self, plate: Footage, to_come: Sequence[FrameRange] = (), go_on: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Render those that have not passed, and are not `to_come`. Raises as `take`. `go_on`: asked now and then; False ends it."""
 
         def rendered(index: int) -> tuple[Frame, Frame]:
             source = plate.frame(index)
             return source, render_frame(self._casts, source, mark=self._mark)[0]
 
-        left, at_once = sorted(self._left), os.cpu_count() or 1
+        left, at_once = sorted(i for i in self._left if not any(i in f for f in to_come)), os.cpu_count() or 1
         for n in range(0, len(left), at_once):  # no more frames in memory than can be worked on
+            if not go_on():
+                return
             with ThreadPoolExecutor(at_once) as pool:
                 for pair in pool.map(rendered, left[n : n + at_once]):
                     self.take(*pair)

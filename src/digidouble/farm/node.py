@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from digidouble.deliver.segments import SegmentPlan
-from digidouble.errors import FarmError
+from digidouble.errors import DigidoubleError, FarmError
 from digidouble.farm.crew import Crew
-from digidouble.farm.prepared import casts_of, passes_plan
+from digidouble.farm.prepared import casts_of, passes_plan, with_hair
 from digidouble.farm.segments import Place, SegmentStore, job_facts
 from digidouble.farm.settings import RenderSettings
 from digidouble.footage import Footage, FootageSettings, open_footage
@@ -45,24 +45,33 @@ class Job:
 
     Attributes:
         facts: `segments.job_facts` of the one who asks; a machine that would render other bits refuses.
-        footage: how the plate was opened. hair: for the passes; learned once, by a network whose last bits differ between machines.
+        footage: how the plate was opened. performance: its file, where the one who asks has it.
+        hair: for the passes; learned once, by a network whose last bits differ between machines.
     """
 
     plan: SegmentPlan
     settings: RenderSettings
     facts: dict[str, Any]
     footage: FootageSettings
+    performance: Path
     hair: Mapping[int, HairLook] = field(default_factory=dict)
 
 
 def job_of(store: SegmentStore, settings: RenderSettings, plate: Footage, performance: Performance) -> Job:
     """What others are told of a store's work. Raises FarmError: its inputs are not files."""
     if store.facts is None or not performance.file:
-        raise FarmError(
-            "rendering on Ray needs a plate, a performance and personas that are files (their hashes name the work)"
-        )
+        raise not_files()
     hair = store.place.passes.hair if store.place.passes else {}
-    return Job(store.plan, replace(settings, workers=0), store.facts, plate.settings, hair)
+    return Job(
+        store.plan, replace(settings, workers=0), store.facts, plate.settings, Path(performance.file).absolute(), hair
+    )
+
+
+def not_files() -> FarmError:
+    """Why work cannot be handed on."""
+    return FarmError(
+        "rendering on Ray needs a plate, a performance and personas that are files (their hashes name the work)"
+    )
 
 
 M = TypeVar("M", bound=Callable[..., Any])
@@ -90,6 +99,14 @@ def packed(path: Path) -> Bytes:
         raise FarmError(f"{path}: cannot be read to send it to the workers ({e.strerror or e})") from e
 
 
+def holds_performance(path: Path, sha256: str) -> bool:
+    """Whether a performance lies under its path on this machine."""
+    try:
+        return load_performance(path).sha256 == sha256
+    except DigidoubleError:
+        return False
+
+
 def holds_plate(shot: Shot) -> bool:
     """Whether a plate lies under its path on this machine."""
     if shot.kind == "sequence":
@@ -99,6 +116,15 @@ def holds_plate(shot: Shot) -> bool:
             return hashlib.file_digest(file, "sha256").hexdigest() == shot.sha256
     except OSError:
         return False
+
+
+def put_down(content: Bytes | None, path: Path, folder: Path) -> Path:
+    """A file that was sent, or the one that was there all the time; -> its path."""
+    if content is None:
+        return path
+    copy = folder / f"input{path.suffix}"
+    content.tofile(copy)
+    return copy
 
 
 def opened(
@@ -113,7 +139,7 @@ def opened(
     footage: Footage = open_footage(plate, job.footage)
     casts = casts_of(performed, casting, job.settings)  # the one who asks has read the list of revocations
     settings = replace(job.settings, passes=place.passes_folder / "passes") if job.settings.passes else job.settings
-    place = replace(place, passes=passes_plan(performed, casts, job.plan, settings, job.hair))
+    place = replace(place, passes=with_hair(passes_plan(performed, casts, job.plan, settings), job.hair))
     facts = job_facts(performed, casts, job.settings, place) or {}
     if footage.shot.sha256 != job.plan.shot.sha256 or facts != job.facts:
         other = ", ".join(k for k, v in job.facts.items() if facts.get(k) != v) or "plate"
@@ -126,8 +152,8 @@ def opened(
 class Node:
     """The assets of a job on one machine. `threads`: frames in work at a time."""
 
-    def __init__(self, job: Job, performance: Bytes, casting: Mapping[str, Persona], threads: int) -> None:
-        self._job, self._performance, self._casting, self._threads = job, performance, dict(casting), threads
+    def __init__(self, job: Job, threads: int) -> None:
+        self._job, self._threads = job, threads
         self._folder = Path(tempfile.mkdtemp(prefix="digidouble-node-"))
         self._crew: Crew | None = None
         self._place: Place | None = None
@@ -136,24 +162,20 @@ class Node:
         """The process this runs in."""
         return os.getpid()
 
-    def has_plate(self) -> bool:
-        """Whether the plate lies under its path on this machine, too: a shared disk, or the machine that asks."""
-        return holds_plate(self._job.plan.shot)
+    def has(self) -> tuple[bool, bool]:
+        """Whether plate and performance lie under their paths on this machine, too: a shared disk, or the machine that asks."""
+        job = self._job
+        return holds_plate(job.plan.shot), holds_performance(job.performance, job.facts["performance"][0])
 
-    def open(self, plate: Bytes | None) -> None:
-        """Get ready. `plate`: the file's content where the machine does not have it.
+    def open(self, plate: Bytes | None, performance: Bytes | None, casting: Mapping[str, Persona]) -> None:
+        """Get ready. `plate`, `performance`: a file's content where the machine does not have it.
 
         Raises:
             FarmError: this machine would not render the same bits as the one that asks (other versions, another plate).
         """
-        path = Path(self._job.plan.shot.path)
-        if plate is not None:
-            path = self._folder / f"plate{path.suffix}"
-            plate.tofile(path)
-        perf = self._folder / "plate.perf"
-        np.asarray(self._performance).tofile(perf)
-        here = Place(self._job.plan, self._folder, None, self._folder)
-        self._place, self._crew = opened(self._job, path, perf, self._casting, here, self._threads)
+        job, folder = self._job, self._folder
+        path, perf = put_down(plate, Path(job.plan.shot.path), folder), put_down(performance, job.performance, folder)
+        self._place, self._crew = opened(job, path, perf, casting, Place(job.plan, folder, None, folder), self._threads)
 
     def render(self, run: list[FrameRange]) -> dict[str, float]:
         """Render segments that follow each other, to be fetched with `read`. Returns the seconds each stage took.
@@ -168,7 +190,6 @@ class Node:
             pass
         return dict(self._crew.clock.seconds)
 
-    @beside_rendering
     def read(self, segment: FrameRange, key: str, offset: int) -> bytes:
         """Up to PART_BYTES of a file (`Place.files`) of a finished segment; b"" at its end."""
         if self._place is None:
@@ -177,12 +198,11 @@ class Node:
             file.seek(offset)
             return file.read(PART_BYTES)
 
-    @beside_rendering
     def drop(self, segment: FrameRange) -> None:
         """Remove a segment that has been fetched."""
         if self._place is not None:
             self._place.drop(segment)
 
     def close(self) -> None:
-        """Remove what was put on this machine's disk."""
+        """Remove what was put on this machine's disk, also under what is still at work: the process ends next."""
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 
 from digidouble.capture import read_revocations
@@ -40,23 +41,27 @@ def casts_of(performance: Performance, casting: Mapping[str, Persona], settings:
 
 
 def passes_plan(
-    performance: Performance, casts: list[PreparedCast], plan: SegmentPlan, settings: RenderSettings, hair: Mapping[int, HairLook]
-) -> PassesPlan | None:  # fmt: skip
-    """How the passes are written, when any were asked for; `hair` as from `pipeline.hair_looks`. Raises OutputError: they cannot go there."""
+    performance: Performance, casts: list[PreparedCast], plan: SegmentPlan, settings: RenderSettings
+) -> PassesPlan | None:
+    """How the passes are written, when any were asked for; nobody's hair is known yet. Raises OutputError: they cannot go there."""
     if settings.passes is None:
         return None
     names = layer_names([(c.plan.track.track_id, c.plan.persona.name) for c in casts])
     tracks = tuple(
-        PassTrack(
-            (t := c.plan.track), names[t.track_id], c.plan.persona.name, c.plan.persona.sha256, hair.get(t.track_id)
-        )
-        for c in casts
+        PassTrack(c.plan.track, names[c.plan.track.track_id], c.plan.persona.name, c.plan.persona.sha256) for c in casts
     )
     first = tuple(faces_in(performance, plan.frames.start))
     stem = pass_stem(plan.out)
     return PassesPlan(
         settings.passes, stem, plan.shot, plan.frames, tracks, plan.settings, settings.passes_format, first
     )
+
+
+def with_hair(passes: PassesPlan | None, hair: Mapping[int, HairLook]) -> PassesPlan | None:
+    """The plan with what is known of the performers' hair, as from `pipeline.hair_looks`."""
+    if passes is None:
+        return None
+    return replace(passes, tracks=tuple(replace(t, hair=hair.get(t.track.track_id)) for t in passes.tracks))
 
 
 def left_out(casting: Mapping[str, Persona], quality: str) -> list[str]:

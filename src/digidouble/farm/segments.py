@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields
@@ -62,16 +63,6 @@ def runs_of(segments: list[FrameRange], longest: int) -> list[list[FrameRange]]:
             runs[-1].append(s)
         else:
             runs.append([s])
-    return runs
-
-
-def shrinking_runs(segments: list[FrameRange], workers: int, longest: int) -> list[list[FrameRange]]:
-    """`runs_of` for `workers` that take one after the other: ever shorter towards the end, so that nobody is left with a long last one."""
-    runs: list[list[FrameRange]] = []
-    left = segments
-    while left:
-        runs.append(runs_of(left, max(1, min(longest, len(left) // (2 * workers))))[0])
-        left = left[len(runs[-1]) :]
     return runs
 
 
@@ -199,7 +190,7 @@ class _Kept:
 
 
 class SegmentStore:
-    """The segments of one render. A context manager; leaving it by an exception keeps what can be continued.
+    """The segments of one render. A context manager; leaving it by an exception keeps what can be continued. Threads may share it.
 
     Attributes:
         notes: what was found and could not be used, in words for the user.
@@ -215,6 +206,7 @@ class SegmentStore:
         self.segments = split(place.plan.frames)
         self.notes: list[str] = []
         self._kept: dict[int, _Kept] = {}
+        self._entering = threading.Lock()
         self._locks: list[IO[bytes]] = []
         self._made_passes = place.passes is not None and not place.passes.folder.exists()
         try:
@@ -247,8 +239,9 @@ class SegmentStore:
             found = _measured(self.place, segment)
             if found is None:
                 raise OutputError(f"{self.place.path(segment)}: the segment that was just written is not there")
-            self._kept[segment.start] = found
-            self._write_manifest()
+            with self._entering:
+                self._kept[segment.start] = found
+                self._write_manifest()
 
     def receive(self, segment: FrameRange, read: Callable[[str], Iterable[bytes]]) -> None:
         """Keep a segment that another machine rendered. `read`: the content of one of `Place.files`, in parts. Raises OutputError."""

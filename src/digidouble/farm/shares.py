@@ -20,16 +20,48 @@ class Shares:
         self._lock = threading.Lock()
         self._left = [deque(segments[a:b]) for a, b in pairwise(cuts)]
 
+    def __len__(self) -> int:
+        """Segments that nobody has been given yet."""
+        return sum(map(len, self._left))
+
+    def more(self, workers: int) -> None:
+        """So many more ask, numbered on; they have nothing of their own yet."""
+        with self._lock:
+            self._left.extend(deque() for _ in range(workers))
+
+    def of(self, worker: int) -> list[FrameRange]:
+        """What `worker` has left, as long as nobody takes of it."""
+        with self._lock:
+            return list(self._left[worker])
+
     def next(self, worker: int) -> FrameRange | None:
         """What `worker` renders now; None when everything is dealt out."""
+        run = self.run(worker, 1)
+        return run[0] if run else None
+
+    def run(self, worker: int, longest: int) -> list[FrameRange]:
+        """Up to `longest` segments that follow each other, at most half of what `worker` has left; none when everything is dealt out."""
         with self._lock:
             mine, most = self._left[worker], max(self._left, key=len)
             if not mine:
                 for _ in range((len(most) + 1) // 2):
                     mine.appendleft(most.pop())
-            return mine.popleft() if mine else None
+            return _run_off(mine, min(longest, (len(mine) + 1) // 2))
+
+    def ahead(self, worker: int, longest: int) -> list[FrameRange]:
+        """As `run`, for when `worker` is still at something: of its own stretch only, and never the last of it, which may suit another sooner."""
+        with self._lock:
+            mine = self._left[worker]
+            return _run_off(mine, min(longest, len(mine) // 2))
 
     def give_back(self, worker: int, segment: FrameRange) -> None:
         """A segment that `worker` was lost with: others will take it, and what it had left."""
         with self._lock:
             self._left[worker].appendleft(segment)
+
+
+def _run_off(segments: deque[FrameRange], most: int) -> list[FrameRange]:
+    run: list[FrameRange] = []
+    while segments and len(run) < most and (not run or run[-1].end_exclusive == segments[0].start):
+        run.append(segments.popleft())
+    return run

@@ -24,7 +24,7 @@ from digidouble.render.geometry import (
 )  # fmt: skip
 from digidouble.render.gloss import plate_lobe
 from digidouble.render.light import LookSettings, point_gains, skin_at_points
-from digidouble.render.plan import CastPlan, unlike
+from digidouble.render.plan import CastPlan
 from digidouble.render.tone import PlateSkin, contrast_share, plate_skin, suited, with_creases_of, without_blue
 from digidouble.schema.colour import LUMA
 from digidouble.schema.frame import Roi
@@ -97,9 +97,8 @@ class PreparedCast:
         used = sorted(set(plan.key_a.tolist()) | set(plan.key_b.tolist()))
         self.worn = plan.track.worn.astype(np.float32) / 255
         size, plate = self._size(), plate_skin(plan.track)
-        self._strange = unlike(plan.track.identity, plan.persona.identity)
         wanted = radiance and plan.persona.radiance is not None
-        self.field = PreparedField(plan.persona, size, plate, self._strange) if wanted else None
+        self.field = PreparedField(plan.persona, size, plate, plan.strange) if wanted else None
         self.bend = None if self.field else bend
         self.keys = {} if self.field else {k: self._prepared(plan.persona, k, size, plate) for k in used}
         self.lobe = plate_lobe(plan.track, self._seen_skin)
@@ -159,7 +158,7 @@ class PreparedCast:
             if len(rest) == persona.keys[key].albedo.shape[0]:
                 atlas = with_creases_of(atlas, _resized(rest, size), min(self.look.wrinkles, 1.0))
         share = contrast_share(plate, grid)
-        atlas, grid = (_suited(x, persona, plate, share, self._strange) for x in (atlas, grid))
+        atlas, grid = (_suited(x, persona, plate, share, self.plan.strange) for x in (atlas, grid))
         return PreparedKey(np.ascontiguousarray(atlas), grid * uv_grid(SKIN_GRID).covered[..., None])
 
 

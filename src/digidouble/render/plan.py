@@ -30,6 +30,7 @@ class CastPlan:
     Attributes:
         key_a, key_b: keys in use per row of the track; mix: 0 shows a, 1 shows b (cross-fades).
         offset_cm: persona's proportions over the plate's neutral; none on a plate of the same person.
+        strange: 1 when plate and persona are two people, 0 when they are one (`unlike`).
         detail: 0..1, the share of full detail that the track's attention buys (`render.budget`): texels and keys.
         rank: how many other doubles this one is in front of, per row of the track; None when it is alone.
     """
@@ -40,6 +41,7 @@ class CastPlan:
     key_b: Int32[np.ndarray, "n"]
     mix: Float32[np.ndarray, "n"]
     offset_cm: Float[np.ndarray, "478 3"]
+    strange: float
     detail: float = 1.0
     rank: Int32[np.ndarray, "n"] | None = None
 
@@ -109,8 +111,9 @@ def plan_cast(
     """Decide keys and proportions for a persona on a track. `detail`, `rank`: see `CastPlan`."""
     a, b, mix = choose_keys(track.actions, view_of(track), persona, detail)
     rest = min(seen_at_rest(track.actions), seen_at_rest(np.stack([key.actions for key in persona.keys])))
-    offset = persona_offset(persona.neutral_cm, track.neutral_cm, rest) * unlike(track.identity, persona.identity)
-    return CastPlan(track, persona, a, b, mix, offset, detail, rank)
+    strange = unlike(track.identity, persona.identity)
+    offset = persona_offset(persona.neutral_cm, track.neutral_cm, rest) * strange
+    return CastPlan(track, persona, a, b, mix, offset, strange, detail, rank)
 
 
 def unlike(plate: Float[np.ndarray, "d"], persona: Float[np.ndarray, "d"]) -> float:
