@@ -30,6 +30,7 @@ from digidouble.bench.protocols.measures import expression
 from digidouble.bench.workshop import Workshop
 from digidouble.capture import capture
 from digidouble.footage import open_footage
+from digidouble.performance import PerformSettings, analyse, load_performance
 from digidouble.persona import build_persona
 from digidouble.pipeline import prepare, render_frame
 from digidouble.refine.atlases import detailed
@@ -37,6 +38,7 @@ from digidouble.refine.diffusion import SkinDetail
 from digidouble.render import LookSettings, PreparedCast
 from digidouble.schema.colour import rgb8_from_frame
 from digidouble.schema.frame import Frame
+from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 
 PAIRS = (
@@ -85,6 +87,14 @@ def persona_at(shop: Workshop, name: str, scale: float) -> Persona:
     return build_persona(capture([folder], CONSENT), name)
 
 
+def with_slides(shop: Workshop, movie: Path) -> Performance:
+    """The plate's analysis with what fusion reads; the rest of it is the bench's own."""
+    path = shop.folder / "slides" / f"{movie.stem}.perf"
+    path.parent.mkdir(exist_ok=True)
+    with open_footage(movie) as footage:
+        return load_performance(analyse(footage, path, PerformSettings(slides=True)))
+
+
 def pictures(frames: list[Frame], casts: list[PreparedCast]) -> Iterator[np.ndarray]:
     """Finished frames."""
     for frame in frames:
@@ -94,7 +104,7 @@ def pictures(frames: list[Frame], casts: list[PreparedCast]) -> Iterator[np.ndar
 def measured(shop: Workshop, persona: str, plate: str, scale: float) -> dict[str, dict[str, float]]:
     """row -> numbers of one pair."""
     movie = shop.plate(plate)
-    watched, performance = shop.watched(movie), shop.performance(movie)
+    watched, performance = shop.watched(movie), with_slides(shop, movie)
     with open_footage(movie) as footage:
         frames = list(footage.frames())[watched.first :]
     plain = [rgb8_from_frame(f) for f in frames]
