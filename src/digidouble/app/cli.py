@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
 from digidouble import __version__
-from digidouble.app import bench, campaign, demo, perform, persona, speak, swap, verify, weights
+from digidouble.app import bench, campaign, demo, perform, persona, speak, stop, swap, verify, weights
 from digidouble.app.command import Root
-from digidouble.app.show import INTERRUPTED
 
 HELP = """Digital doubles of consenting people.
 
@@ -54,27 +52,11 @@ for part in (persona, perform, swap, speak, verify, campaign, demo, weights, ben
     part.add_to(app)
 
 
-class Interrupt(KeyboardInterrupt):
-    """Ctrl-C. A class of its own: where a KeyboardInterrupt itself passed through code that an extension module runs,
-    CPython ends the process with the signal, whatever exit code was asked for (`_Py_UnhandledKeyboardInterrupt`)."""
-
-
 def main() -> NoReturn:
     """The `digidouble` command. Exit codes: 0 all was done, 1 an error, 2 wrong usage, 130 interrupted, 143 terminated."""
-    signal.signal(signal.SIGTERM, _terminated)
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # ignored: a background job of a shell
-        signal.signal(signal.SIGINT, _interrupted)
+    stop.listen()
     try:
         app(prog_name="digidouble")
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        sys.exit(stop.INTERRUPTED)
     sys.exit(0)
-
-
-def _interrupted(number: int, frame: object) -> NoReturn:
-    raise Interrupt
-
-
-def _terminated(number: int, frame: object) -> NoReturn:
-    # An exception, so that half-written files are removed on the way out.
-    sys.exit(128 + number)

@@ -19,9 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
+from digidouble.app import stop
 from digidouble.errors import DigidoubleError
-
-INTERRUPTED = 130
 
 
 class _Rate(ProgressColumn):
@@ -50,7 +49,7 @@ class Show:
         """A bar with rate and time left; yields the callback that moves it: (done, in all). Without a terminal, a line."""
         if not self.err.is_terminal:
             self.say(what)
-            yield lambda done, total: None
+            yield lambda done, total: stop.check()
             return
         columns = (
             TextColumn("{task.description}"),
@@ -61,7 +60,12 @@ class Show:
         )
         with Progress(*columns, console=self.err, transient=True) as bar:
             task = bar.add_task(what, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+
+            def step(done: int, total: int) -> None:
+                stop.check()
+                bar.update(task, completed=done, total=total)
+
+            yield step
 
     def say(self, text: str) -> None:
         """A line on standard error."""
@@ -135,7 +139,7 @@ class Show:
                 self._json(
                     {"ok": False, "error": {"kind": "Interrupted", "message": "interrupted"}, "warnings": self.warnings}
                 )
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(stop.INTERRUPTED) from None
 
     def _json(self, record: Mapping[str, Any]) -> None:
         typer.echo(json.dumps(record, ensure_ascii=False, default=_plain))
