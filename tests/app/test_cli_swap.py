@@ -111,6 +111,25 @@ def test_the_face_changes_and_nothing_else(excerpt, astronaut_persona, tmp_path)
     assert read_log(tmp_path / "double.mkv.delivery.json")[0]["labels"]["waiver"] == "pixels are compared"
 
 
+def test_fusion_bends_the_skin_and_asks_for_what_it_reads(excerpt, astronaut_persona, tmp_path, analyses_cached_here):
+    def swapped(name: str, plate, *more) -> np.ndarray:
+        out = tmp_path / f"{name}.mkv"
+        done = cli(
+            "swap", plate, "--cast", f"main={astronaut_persona}", "-o", out, "--range", "5:6", "--no-report", *more
+        )
+        assert done.exit_code == 0, done.stderr
+        with open_footage(out) as result:
+            return rgb8_from_frame(result.frame(0)).astype(int)
+
+    plain, fused = swapped("plain", excerpt.plate), swapped("fused", excerpt.plate, "--fusion")
+    kept = [load_performance(p) for p in sorted((analyses_cached_here / "performances").iterdir())]
+    assert sorted(k.settings["slides"] for k in kept) == [False, True]
+    assert [k.tracks[0].sample(5).slide is not None for k in kept] == [k.settings["slides"] for k in kept]
+    told_less = swapped("told_less", excerpt.perf, "--fusion")
+    assert np.abs(fused - plain).max() > 3 and np.abs(told_less - plain).max() > 3
+    assert np.abs(fused - told_less).max() > 1, "a face of 70 px, nearly at rest"
+
+
 def test_range_into_a_sequence(excerpt, astronaut_persona, tmp_path):
     done = cli(
         "swap",
