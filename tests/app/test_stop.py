@@ -14,6 +14,7 @@ from digidouble.app.show import Show
 @pytest.fixture
 def listening():
     before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests may run as a background job, which ignores it
     stop.listen()
     yield
     for number, handler in before.items():
