@@ -52,14 +52,14 @@ def rasterise(points, triangles, depth, index, bary):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _bilinear(picture, x, y, out):
+def _bilinear(picture, x, y, out, channels=3):  # a known number of channels: the loop is unrolled
     h, w = picture.shape[0], picture.shape[1]
     x = min(max(x, 0.0), w - 1.001)
     y = min(max(y, 0.0), h - 1.001)
     xi, yi = int(x), int(y)
     fx, fy = x - xi, y - yi
     a, b, c, d = (1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy
-    for ch in range(out.shape[0]):
+    for ch in range(channels):
         out[ch] = (
             a * picture[yi, xi, ch]
             + b * picture[yi, xi + 1, ch]
@@ -140,7 +140,7 @@ def shade(
             if inner < 1.0:
                 at_x, at_y = v[0], v[1]
                 if bends:
-                    _bilinear(bend, v[0] * to_bend - 0.5, v[1] * to_bend - 0.5, bent)
+                    _bilinear(bend, v[0] * to_bend - 0.5, v[1] * to_bend - 0.5, bent, 5)
                     at_x += bent[0] * atlas_a.shape[0]
                     at_y += bent[1] * atlas_a.shape[0]
                 _bilinear(atlas_a, at_x - 0.5, at_y - 0.5, skin)
