@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -100,6 +101,17 @@ def methods(model: nn.Module) -> dict[str, tuple[Method, Plate, Plate]]:
     }
 
 
+@contextmanager
+def same_stand_ins(pack: Pack) -> Iterator[None]:
+    """What is drawn in here is always the same, and what is drawn afterwards does not know of it."""
+    drawn = pack.rng.get_state()
+    pack.rng.manual_seed(STAND_IN_SEED)
+    try:
+        yield
+    finally:
+        pack.rng.set_state(drawn)
+
+
 @torch.no_grad()
 def evaluate(
     model: nn.Module, pack: Pack, split: str, per_clip: int, keys: int = 1, only: tuple[str, ...] = ()
@@ -107,17 +119,16 @@ def evaluate(
     """clip (and "all": mean over clips) -> method -> score."""
     model.eval()
     targets, chosen = pack.trials(split, per_clip, keys)
-    drawn = pack.rng.get_state()
     out: dict[str, dict[str, dict[str, float]]] = {}
     for name, (method, ratio, slide) in methods(model).items():
         if only and name not in only:
             continue
         rows: dict[str, list[Tensor]] = {}
-        pack.rng.manual_seed(STAND_IN_SEED)  # the same stand-ins for every method
-        for t, c in zip(targets.split(64), chosen.split(64), strict=True):
-            b = pack.compose(t, c, pack.plate(t, ratio, slide))
-            for key, value in scores(b, method(b), pack.opening).items():
-                rows.setdefault(key, []).append(value)
+        with same_stand_ins(pack):  # for every method
+            for t, c in zip(targets.split(64), chosen.split(64), strict=True):
+                b = pack.compose(t, c, pack.plate(t, ratio, slide))
+                for key, value in scores(b, method(b), pack.opening).items():
+                    rows.setdefault(key, []).append(value)
         values = {k: torch.cat(v).float().cpu().numpy() for k, v in rows.items()}
         clip = pack.clip[targets].cpu().numpy()
         for c in np.unique(clip):
@@ -125,7 +136,6 @@ def evaluate(
         out.setdefault("all", {})[name] = {
             k: float(np.mean([out[pack.clips[c]][name][k] for c in np.unique(clip)])) for k in values
         }
-    pack.rng.set_state(drawn)
     model.train()
     return out
 
@@ -136,28 +146,26 @@ def beside(model: nn.Module, pack: Pack, split: str, per_clip: int) -> dict[str,
     offset (`offset_cm`); mean error of visibility, of the training rows' mean (`seen_mean`) and of the network (`seen`)."""
     model.eval()
     targets, chosen = pack.trials(split, per_clip)
-    drawn = pack.rng.get_state()
-    pack.rng.manual_seed(STAND_IN_SEED)
     train = pack.split["train"]
     usual = torch.cat([functional.avg_pool2d(pack.visible(r), 2) for r in train.split(64)]).mean(0)
     rows: dict[str, list[Tensor]] = {}
-    for t, c in zip(targets.split(64), chosen.split(64), strict=True):
-        true = pack.over_uv(pack.shift[t].float())
-        b = pack.compose(t, c, pack.plate(t, "other", "stand-in"), pack.otherwise(true))
-        offset, visible = model(b.keys, b.dynamic, b.facts)[3:]
-        place, face = functional.avg_pool2d(pack.covered, 8) > 0.5, functional.avg_pool2d(pack.covered, 2) > 0.5
-        seen = functional.avg_pool2d(b.visible, 2)
-        moved = b.dynamic[:, :3] + functional.interpolate(offset, scale_factor=8.0, mode="nearest")
-        away = [functional.avg_pool2d(x - b.shift, 8).norm(dim=1, keepdim=True) for x in (b.dynamic[:, :3], moved)]
-        missed = [(x - seen).abs() for x in (usual.expand_as(seen), visible)]
-        mean = lambda x, where: (x * where).sum((1, 2, 3)) / where.sum()  # noqa: E731
-        found = {
-            **{k: mean(x, place) for k, x in zip(("before_cm", "offset_cm"), away, strict=True)},
-            **{k: mean(x, face) for k, x in zip(("seen_mean", "seen"), missed, strict=True)},
-        }
-        for key, value in found.items():
-            rows.setdefault(key, []).append(value)
-    pack.rng.set_state(drawn)
+    with same_stand_ins(pack):
+        for t, c in zip(targets.split(64), chosen.split(64), strict=True):
+            true = pack.over_uv(pack.shift[t].float())
+            b = pack.compose(t, c, pack.plate(t, "other", "stand-in"), pack.otherwise(true))
+            offset, visible = model(b.keys, b.dynamic, b.facts)[3:]
+            place, face = functional.avg_pool2d(pack.covered, 8) > 0.5, functional.avg_pool2d(pack.covered, 2) > 0.5
+            seen = functional.avg_pool2d(b.visible, 2)
+            moved = b.dynamic[:, :3] + functional.interpolate(offset, scale_factor=8.0, mode="nearest")
+            away = [functional.avg_pool2d(x - b.shift, 8).norm(dim=1, keepdim=True) for x in (b.dynamic[:, :3], moved)]
+            missed = [(x - seen).abs() for x in (usual.expand_as(seen), visible)]
+            mean = lambda x, where: (x * where).sum((1, 2, 3)) / where.sum()  # noqa: E731
+            found = {
+                **{k: mean(x, place) for k, x in zip(("before_cm", "offset_cm"), away, strict=True)},
+                **{k: mean(x, face) for k, x in zip(("seen_mean", "seen"), missed, strict=True)},
+            }
+            for key, value in found.items():
+                rows.setdefault(key, []).append(value)
     model.train()
     return {k: float(torch.cat(v).mean()) for k, v in rows.items()}
 
@@ -165,11 +173,8 @@ def beside(model: nn.Module, pack: Pack, split: str, per_clip: int) -> dict[str,
 def shown_trials(pack: Pack, split: str, per_clip: int) -> Batch:
     """Trials with the ratio of another person and the slide of a stand-in, always the same ones."""
     targets, chosen = pack.trials(split, per_clip)
-    drawn = pack.rng.get_state()
-    pack.rng.manual_seed(STAND_IN_SEED)
-    b = pack.compose(targets, chosen, pack.plate(targets, "other", "stand-in"))
-    pack.rng.set_state(drawn)
-    return b
+    with same_stand_ins(pack):
+        return pack.compose(targets, chosen, pack.plate(targets, "other", "stand-in"))
 
 
 @torch.no_grad()

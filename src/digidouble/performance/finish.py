@@ -126,15 +126,19 @@ def spread_over(chain: Chain, count: int = NEUTRAL_SAMPLES) -> Spread:
     return Spread(tuple(at[k] for k in use), np.stack([points[k] for k in use]))
 
 
-def skin_at_rest(samples: Spread, neutral: Float[np.ndarray, "478 3"]) -> tuple[Rest, Relaxed]:
-    """The creases that are always there, and the whole relaxed skin, from at most REST_LOOKS of a chain's samples."""
+def looks_at_rest(samples: Spread) -> list[Look]:
+    """At most REST_LOOKS of a chain's samples, among which its skin at rest is looked for."""
     some = samples.records(evenly(len(samples.at), REST_LOOKS))
     skin, weight = some["skin"].astype(np.float32), _skin_weight(some, some["points"])
     lights = [light_of(r["points"], s, w) for r, s, w in zip(some, skin, weight, strict=True)]
-    looks = looks_of(some, some["points"], np.stack(lights))
+    return looks_of(some, some["points"], np.stack(lights))
+
+
+def relaxed_skin(looks: list[Look], neutral: Float[np.ndarray, "478 3"]) -> Relaxed:
+    """The skin of the looks nearest to the neutral face, seen from the front."""
     posed = [pose_and_shape(k.points_px, neutral) for k in looks]
     effort = [np.linalg.norm(shape - neutral, axis=1).mean() + 1 - pose.rotation[2, 2] for pose, shape in posed]
-    return Rest.of(looks), Relaxed.of([looks[k] for k in relaxed_first(np.array(effort))])
+    return Relaxed.of([looks[k] for k in relaxed_first(np.array(effort))])
 
 
 def looks_of(
@@ -201,7 +205,8 @@ def finish_chain(
     """Smooth, solve and write one track: `tracks/ID/facts` and `tracks/ID/CHUNK` members."""
     samples = spread_over(chain)
     neutral = neutral_from(samples.points)
-    rest = skin_at_rest(samples, neutral)
+    looks = looks_at_rest(samples)
+    rest = Rest.of(looks), relaxed_skin(looks, neutral) if settings.slides else None
     some = samples.records(evenly(len(samples.at), LOOKS))
     worn = worn_of(
         1 - _visible(some, some["points"], WRINKLE_GRID), _facing(some["points"].astype(np.float64), WRINKLE_GRID)
@@ -258,7 +263,7 @@ def finish_chain(
 
 
 def _finish_window(
-    chain: Chain, span: Span, frames: tuple[int, int], neutral: Float[np.ndarray, "478 3"], rest: tuple[Rest, Relaxed], settings: PerformSettings,
+    chain: Chain, span: Span, frames: tuple[int, int], neutral: Float[np.ndarray, "478 3"], rest: tuple[Rest, Relaxed | None], settings: PerformSettings,
     done: Finished, big: dict[str, np.ndarray], chunk_start: int,
 ) -> None:  # fmt: skip
     lo, hi = frames
@@ -289,9 +294,10 @@ def _finish_window(
     lights = np.stack([light_of(p, s, w) for p, s, w in zip(points, skin, weight, strict=True)])
     done.arrays["light_sh"][row : row + hi - lo] = lights[keep]
     looks = looks_of(records, points, lights)
-    big["wrinkles"][at] = creases(looks, rest[0])[keep]
-    if settings.slides:
-        big["slide"][at], big["ratio"][at] = (a[keep] for a in slides(looks, rest[1]))
+    creased, relaxed = rest
+    big["wrinkles"][at] = creases(looks, creased)[keep]
+    if relaxed is not None:
+        big["slide"][at], big["ratio"][at] = (a[keep] for a in slides(looks, relaxed))
     for i, p in enumerate(points[keep]):
         pose, shape = pose_and_shape(p, neutral)
         r = row + i

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int8
 
 from digidouble.perception.uvgrid import uv_grid
-from digidouble.performance.wrinkles import Look, luma_placement
+from digidouble.performance.wrinkles import Look
 from digidouble.schema.mesh import face_model
 from digidouble.schema.track import RATIO_GRID, RATIO_STEPS, SLIDE_GRID, SLIDE_STEPS
 
@@ -72,10 +72,7 @@ def stored(change: Float32[np.ndarray, "3 g g"]) -> tuple[Int8[np.ndarray, "2 s 
 
 
 def _unwrapped(look: Look) -> Float32[np.ndarray, "g g"]:
-    crop = luma_placement(look.taken_at_px)
-    at = uv_grid(RATIO_GRID).carried(((look.points_px[:, :2] - crop[:, 2]) / crop[0, 0]).astype(np.float32))
-    read = cv2.remap(look.luma, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return np.asarray(read, np.float32) / 255
+    return look.luma_on(RATIO_GRID).astype(np.float32) / 255
 
 
 def _seen(look: Look) -> Float32[np.ndarray, "g g"]:

@@ -78,16 +78,6 @@ def gate() -> Float32[np.ndarray, "w w"]:
     return grid.carried(allowed[:, None].astype(np.float32))[..., 0] * folds
 
 
-def _log_luma(
-    luma: UInt8[np.ndarray, "l l"], taken_at_px: Float[np.ndarray, "478 3"], points_px: Float[np.ndarray, "478 3"]
-) -> Float32[np.ndarray, "w w"]:
-    """Log of linear luma on the UV grid. `taken_at_px`: the mesh that the crop was cut by; `points_px`: where to read."""
-    crop = luma_placement(taken_at_px)
-    at = uv_grid(WRINKLE_GRID).carried(((points_px[:, :2] - crop[:, 2]) / crop[0, 0]).astype(np.float32))
-    read = cv2.remap(luma, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return _linear_log()[np.asarray(read, np.uint8)]
-
-
 @lru_cache(maxsize=1)
 def _linear_log() -> Float32[np.ndarray, "256"]:
     """Natural log of linear light by 8-bit display value."""
@@ -108,11 +98,18 @@ class Look:
     light_sh: Float[np.ndarray, "9 3"]
     visible: Float[np.ndarray, "w w"]
 
+    def luma_on(self, side: int) -> UInt8[np.ndarray, "s s"]:
+        """Display luma on the UV grid of `side` texels."""
+        crop = luma_placement(self.taken_at_px)
+        at = uv_grid(side).carried(((self.points_px[:, :2] - crop[:, 2]) / crop[0, 0]).astype(np.float32))
+        read = cv2.remap(self.luma, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(read, np.uint8)
+
     def band(self) -> Float32[np.ndarray, "w w"]:
         """Log luma with the light divided out, without what varies slowly."""
         lit = shading(self.light_sh, camera_normals(self.points_px)).astype(np.float32) @ LUMA
         light = uv_grid(WRINKLE_GRID).carried(np.log(lit + 1e-5)[:, None])[..., 0]
-        flat = _log_luma(self.luma, self.taken_at_px, self.points_px) - light
+        flat = _linear_log()[self.luma_on(WRINKLE_GRID)] - light
         weight = self.visible.astype(np.float32) * gate() + np.float32(1e-3)
         sigma = BAND * WRINKLE_GRID
         return flat - _blurred(flat * weight, sigma) / _blurred(weight, sigma)

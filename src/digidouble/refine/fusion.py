@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32
 
 from digidouble.perception.session import Runner, Session, Tensors
 from digidouble.perception.uvgrid import uv_grid
-from digidouble.schema.mesh import FLIP_YZ, face_model, vertex_normals
+from digidouble.schema.mesh import camera_normals, face_model
 from digidouble.schema.persona import KeyAtlas, Persona
 from digidouble.schema.track import RATIO_GRID, RATIO_STEPS, SLIDE_STEPS, WRINKLE_RANGE, FaceTrack, TrackSample
 from digidouble.schema.transfer import srgb_decode, srgb_encode
@@ -94,9 +94,9 @@ class Moment:
 
     def inputs(self) -> dict[str, Float32[np.ndarray, "..."]]:
         """The network's inputs `dynamic` and `facts`."""
-        upright = self.points_px * FLIP_YZ
-        depth = (upright[:, 2:] - upright[:, 2:].mean()) / max(self.px_per_cm, 1e-6)
-        maps = np.concatenate([self.shift_cm, vertex_normals(upright, face_model().triangles), depth], 1)
+        away = self.points_px[:, 2:]  # pixels, like x and y
+        depth = (away.mean() - away) / max(self.px_per_cm, 1e-6)
+        maps = np.concatenate([self.shift_cm, camera_normals(self.points_px), depth], 1)
         carried = _carried(maps)
         dynamic = np.concatenate([carried[:6], self.ratio[None], self.slide, carried[6:]])
         facts = np.concatenate([self.actions, self.gaze_deg])
