@@ -28,6 +28,7 @@ from digidouble.errors import (
 )
 from digidouble.performance import load_performance
 from digidouble.persona import load_persona
+from digidouble.schema.track import wrinkle_log
 
 
 def written(path: Path, **members: bytes) -> Path:
@@ -178,12 +179,25 @@ def test_absent_truncated_wrong_kind_newer(tmp_path):
             AssetReader(tmp_path / "t.persona", "persona")
     with pytest.raises(DamagedAsset, match="is a persona, expected a performance"):
         AssetReader(file, "performance")
-    newer = repacked(file, tmp_path / "n.persona", manifest=lambda raw: raw.update(schema_version=4, novelty=[1]))
+    newer = repacked(file, tmp_path / "n.persona", manifest=lambda raw: raw.update(schema_version=5, novelty=[1]))
     with pytest.raises(NewerSchema, match="Update"):
         AssetReader(newer, "persona")
     older = repacked(file, tmp_path / "o.perf", manifest=lambda raw: raw.update(schema_version=1, kind="performance"))
     with pytest.raises(OlderSchema, match="digidouble perform PLATE"):
         AssetReader(older, "performance")
+
+
+def test_creases_of_the_schema_before_read_as_deep_as_they_were(talk_perf, tmp_path):
+    """Schema 3 kept them in even steps of 0.7 / 127 natural log."""
+    old = load_performance(
+        repacked(talk_perf, tmp_path / "old.perf", manifest=lambda raw: raw.update(schema_version=3))
+    )
+    new, first = load_performance(talk_perf), old.tracks[0].frames.start
+    kept = [new.tracks[0].sample(first + k).wrinkles for k in range(5)]
+    read = [old.tracks[0].sample(first + k).wrinkles for k in range(5)]
+    assert max(np.abs(k.astype(int)).max() for k in kept) > 3
+    for k, r in zip(kept, read, strict=True):
+        assert np.abs(wrinkle_log(r) - k * (0.7 / 127)).max() < 0.009, "half a step where steps are widest"
 
 
 @pytest.mark.parametrize(

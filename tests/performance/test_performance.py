@@ -10,6 +10,7 @@ from synthetic import FRONT_LIGHT, TruthPerceiver, action_index, bump, person, s
 
 from digidouble.errors import CastingError, SettingsError
 from digidouble.performance import analyse, load_performance
+from digidouble.performance.finish import Finished, Span, _hold
 from digidouble.performance.settings import PerformSettings
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Roi
@@ -417,3 +418,11 @@ def test_memory_is_bounded_by_the_chunk_not_the_plate(tmp_path):
 
 def test_bump_and_lights_are_what_the_tests_think():
     assert bump(21, 10, 8)[[2, 6, 10, 14]] == pytest.approx([0, 0, 1, 0]) and FRONT_LIGHT[3, 0] > 0
+
+
+def test_frames_between_spans_repeat_the_nearest_known_one():
+    spans, n = [Span(12, 15), Span(19, 20), Span(26, 30)], 20  # of a chain from 10 to 30
+    done = Finished({"score": np.arange(n, dtype=np.float32)})
+    _hold(done, spans, 10)
+    known = [2, 3, 4, 9, 16, 17, 18, 19]
+    assert done.arrays["score"].tolist() == [min(known, key=lambda k: (abs(k - i), k)) for i in range(n)]

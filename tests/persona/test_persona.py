@@ -99,6 +99,25 @@ def test_lights_from_both_sides_give_nearly_the_same_person():
     assert apart(a, b) < 0.5 * apart(raw_a, raw_b), (apart(a, b), apart(raw_a, raw_b))
 
 
+def test_a_brow_cut_off_by_hair_runs_out_and_a_fill_has_no_line_beside_it():
+    """Hair hides both temples down to a straight line; the skin beside it carries hair's shade in a narrow rim."""
+    size, brow = 256, (slice(44, 58), slice(0, 256))
+    skin = np.full((size, size, 3), (0.4, 0.3, 0.25), np.float32)
+    skin[brow] = 0.05
+    edge = 76  # in the brow's outer third: the eye's corner is at about 64
+    confidence = np.zeros((size, size), np.float32)
+    confidence[:, edge : size - edge] = 1
+    skin[90:180, edge : edge + 3] *= 0.7
+    out, _ = completed(skin, confidence, None)
+    luma = np.log(out @ LUMA)
+    along = luma[50, 40:120]
+    assert along[:10].mean() > along[-10:].mean() + 1.5  # skin out there, brow inside
+    assert np.abs(np.diff(along)).max() < 0.35, np.abs(np.diff(along)).max()  # without: one step of 1.5
+    cheek = luma[100:170, 40:130].mean(0)
+    assert np.abs(np.diff(cheek)).max() < 0.25, np.abs(np.diff(cheek)).max()  # without: one step of 0.36
+    assert np.abs(out[:, 128] - skin[:, 128]).max() < 1e-2
+
+
 def test_a_turned_look_is_completed_without_holes(persona_b):
     albedo = (
         build_persona(capture_of(one_look(yaw=35.0)), "p", PersonaSettings(atlas_px=SIZE)).keys[0].albedo.astype(float)

@@ -13,14 +13,14 @@ from synthetic import SyntheticShot, TruthPerceiver, bump, person, shoot, still
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.performance import analyse, load_performance
 from digidouble.performance.worn import worn_of
-from digidouble.performance.wrinkles import LUMA_SIDE, MARGIN, Look, Rest, gate
+from digidouble.performance.wrinkles import LUMA_SIDE, MARGIN, Look, Rest, gate, smoothest
 from digidouble.pipeline import prepare, render_frame
 from digidouble.render import LookSettings
 from digidouble.render.tone import _skin_mask, with_creases_of
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Roi
 from digidouble.schema.mesh import face_model
-from digidouble.schema.track import WRINKLE_GRID, WRINKLE_RANGE
+from digidouble.schema.track import WRINKLE_GRID, WRINKLE_POWER, WRINKLE_RANGE, wrinkle_log, wrinkle_steps
 
 SIZE = (280, 300)
 PLACE = (140.0, 110.0)
@@ -62,7 +62,7 @@ def analysed(squint, tmp_path_factory):
 
 
 def gains(performance, i: int) -> np.ndarray:
-    return performance.tracks[0].sample(i).wrinkles.astype(np.float64) / 127 * WRINKLE_RANGE
+    return wrinkle_log(performance.tracks[0].sample(i).wrinkles).astype(np.float64)
 
 
 def test_creases_are_found_where_and_when_they_are(analysed):
@@ -117,37 +117,82 @@ def texel_places() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return face, (at[..., 0] - low[0]) / span, (at[..., 1] - low[1]) / span
 
 
-def test_a_face_that_never_rests_has_its_shallowest_folds_for_rest():
-    """Folds between a half and the whole of their depth, never less: what is drawn grows with the depth, from nothing."""
+def test_a_face_that_never_rests_has_shallow_folds_for_shallow_ones():
+    """Folds between a half and the whole of their depth, never less, beside a line that is always there: the folds are drawn as deep as
+    they are, also when they are shallowest, the line never."""
     rng = np.random.default_rng(4)
     face, x, y = texel_places()
     light, everywhere = np.zeros((9, 3)), np.ones((WRINKLE_GRID, WRINKLE_GRID))
     light[0] = 1
     depths = 0.75 - 0.25 * np.cos(2 * np.pi * np.arange(40) / 20)
 
-    def look(depth: float) -> Look:
+    def line(at: int, depth: float) -> np.ndarray:
         page = np.zeros((LUMA_SIDE, LUMA_SIDE), np.float32)
-        cv2.line(page, (55, 95), (55, 135), 1.0, 3, cv2.LINE_AA)
-        luma = 150 * np.exp(-0.25 * depth * cv2.GaussianBlur(page, (0, 0), 1.0))
+        cv2.line(page, (at, 95), (at, 135), 1.0, 3, cv2.LINE_AA)
+        return depth * cv2.GaussianBlur(page, (0, 0), 1.0)
+
+    def look(depth: float) -> Look:
+        luma = 150 * np.exp(-0.25 * (line(55, depth) + line(135, 0.7)))
         return Look(
             np.clip(luma + rng.normal(0, 0.7, luma.shape), 0, 255).astype(np.uint8), face, face, light, everywhere
         )
 
+    def where(at: int) -> np.ndarray:
+        on = (np.abs(x - at) < 1.5) & (np.abs(y - 115) < 15) & (gate() > 0.9)
+        assert on.sum() > 8
+        return on
+
     looks = [look(d) for d in depths]
     rest = Rest.of(looks)
     changes = np.stack([rest.change(k) for k in looks])
-    on = (np.abs(x - 55) < 1.5) & (np.abs(y - 115) < 15) & (gate() > 0.9)
-    assert on.sum() > 8
-    drawn = np.array(
-        [rest.ratio(changes[np.clip(np.arange(i - 2, i + 3), 0, 39)], everywhere)[on].mean() for i in range(40)]
-    )
-    assert np.corrcoef(drawn, depths)[0, 1] < -0.9  # deeper is darker
-    assert np.abs(drawn[depths < 0.52]).max() < 0.15 * np.abs(drawn).max()
-    # Against the mean of all frames, as against a neutral in the middle, the shallow folds come out as bright lines.
-    middle = replace(rest, band=np.mean([k.band() for k in looks], axis=0))
-    changes = np.stack([middle.change(k) for k in looks])
+    kept = [rest.ratio(changes[np.clip(np.arange(i - 2, i + 3), 0, 39)], everywhere) for i in range(40)]
+    gain = wrinkle_log(np.stack(kept))
+    drawn = gain[:, where(55)].mean(1)
+    assert np.corrcoef(drawn, depths)[0, 1] < -0.98  # deeper is darker
+    assert 0.35 < drawn[depths < 0.52].mean() / drawn[depths > 0.98].mean() < 0.6
+    assert np.abs(gain[:, where(135)]).max() < 0.03
+    # With the smoothest frames for rest as they are, the shallow folds are nothing.
+    bands = np.stack([k.band() for k in looks])
+    smooth, _ = smoothest(bands, np.ones_like(bands))
+    taken = replace(rest, band=(bands * smooth).sum(0) / smooth.sum(0))
+    changes = np.stack([taken.change(k) for k in looks])
     shallow = int(depths.argmin())
-    assert middle.ratio(changes[[shallow] * 5], everywhere)[on].mean() > 3
+    assert np.abs(wrinkle_log(taken.ratio(changes[[shallow] * 5], everywhere))[where(55)].mean()) < 0.02
+
+
+def test_a_fold_that_slides_is_drawn_once():
+    """At rest a shallow fold lies at one place, deeper it lies beside it: the first place is skin then, not a bright line."""
+    face, x, y = texel_places()
+    light, everywhere = np.zeros((9, 3)), np.ones((WRINKLE_GRID, WRINKLE_GRID))
+    light[0] = 1
+
+    def look(at: int, depth: float) -> Look:
+        page = np.zeros((LUMA_SIDE, LUMA_SIDE), np.float32)
+        cv2.line(page, (at, 95), (at, 135), 1.0, 3, cv2.LINE_AA)
+        luma = 150 * np.exp(-0.25 * depth * cv2.GaussianBlur(page, (0, 0), 1.0))
+        return Look(luma.astype(np.uint8), face, face, light, everywhere)
+
+    looks = [look(52, 0.4)] * 20 + [look(58, 1.0)] * 20
+    rest = Rest.of(looks)
+    gain = wrinkle_log(rest.ratio(np.stack([rest.change(looks[-1])] * 5), everywhere))
+    beside = (np.abs(y - 115) < 12) & (gate() > 0.9)
+    now, before = (beside & (np.abs(x - at) < 1) for at in (58, 52))
+    assert gain[now].mean() < -0.1
+    # Against what was there at rest, the first place is as bright a line as that fold was dark. The band's own ridge beside a line
+    # is what is left.
+    ridge = looks[-1].band()
+    assert gain[before].mean() < 1.1 * ridge[before].mean() < 0.6 * (ridge - looks[0].band())[before].mean()
+
+
+def test_kept_creases_have_fine_steps_where_they_are_shallow():
+    log_gain = np.concatenate([-np.geomspace(WRINKLE_RANGE, 1e-3, 400), [0], np.geomspace(1e-3, WRINKLE_RANGE, 400)])
+    found = wrinkle_log(wrinkle_steps(log_gain))
+    share = (np.abs(log_gain) / WRINKLE_RANGE) ** (1 / 3)
+    assert (np.abs(found - log_gain) <= 0.55 * WRINKLE_POWER * WRINKLE_RANGE / 127 * share + 6e-4).all()
+    assert found[400] == 0 and (np.diff(found) >= 0).all()
+    assert np.array_equal(wrinkle_steps(np.array([-9.0, 9.0])), [-127, 127])
+    every = np.arange(-127, 128).astype(np.int8)
+    assert np.array_equal(wrinkle_steps(wrinkle_log(every)), every)
 
 
 def test_a_key_creases_as_the_fused_atlas_does():
@@ -178,6 +223,7 @@ def test_skin_that_was_hidden_at_rest_gets_no_creases():
     rng = np.random.default_rng(4)
     face, x, y = texel_places()
     plain = np.full((LUMA_SIDE, LUMA_SIDE), 140, np.uint8)
+    cv2.line(plain, (55, 100), (55, 130), 100, 2, cv2.LINE_AA)  # a line of the skin, which nobody saw at rest
     bar = plain.copy()
     bar[90:140, 30:80] = 30
     behind = (x > 28) & (x < 82) & (y > 88) & (y < 142)
@@ -191,11 +237,11 @@ def test_skin_that_was_hidden_at_rest_gets_no_creases():
 
     rest = Rest.of([look(bar, everywhere * ~behind) for _ in range(10)])
     changes = np.stack([rest.change(look(plain, everywhere)) for _ in range(5)])
-    found = np.abs(rest.ratio(changes, everywhere).astype(float)) / 127 * WRINKLE_RANGE
+    found = np.abs(wrinkle_log(rest.ratio(changes, everywhere)))
     assert (behind & (gate() > 0.9)).sum() > 100
     assert found[behind].max() < 0.02
     careless = replace(rest, seen=np.ones_like(rest.seen))
-    assert np.abs(careless.ratio(changes, everywhere)).max() / 127 * WRINKLE_RANGE > 0.05
+    assert np.abs(wrinkle_log(careless.ratio(changes, everywhere))).max() > 0.05
 
 
 def test_wrinkles_out_of_range_are_refused():

@@ -18,7 +18,7 @@ from digidouble.pipeline import prepare, render_frame
 from digidouble.refine.fusion import FusedSkin, Fusion, FusionAnswer, FusionKey, Moment
 from digidouble.schema.colour import rgb8_from_frame
 from digidouble.schema.mesh import FLIP_YZ, face_model
-from digidouble.schema.track import WRINKLE_RANGE
+from digidouble.schema.track import wrinkle_log
 from digidouble.schema.transfer import srgb_decode, srgb_encode
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +100,7 @@ def test_keys_are_read_once_and_atlases_are_told_in_shares_of_their_side(talk_pe
     assert np.allclose(bent[..., :2], 0.2 / 128), "texels of 128 as shares"
     assert np.abs(bent[..., 2:] - 1)[uv_grid(128).covered].max() < 0.06, "a flat gain is tone, and taken out"
     assert (runner.asked["dynamic"][0, 7:9] == 0).all(), "a performance that keeps no slides has its skin at the mesh"
-    folds = track.sample(track.frames.start + 3).wrinkles.astype(float) * WRINKLE_RANGE / 127 / 2.2
+    folds = wrinkle_log(track.sample(track.frames.start + 3).wrinkles).astype(float) / 2.2
     assert runner.asked["dynamic"][0, 6].mean() == pytest.approx(folds.mean(), abs=1e-4)
 
 

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from digidouble.bench.report import BenchReport
 
 NAMES = (
-    "identity", "expression", "pose", "gaze", "flicker", "creases", "follow", "occlusion", "lighting", "multitrack",
+    "identity", "sources", "expression", "pose", "gaze", "flicker", "creases", "follow", "occlusion", "lighting", "multitrack",
     "persona", "emotion", "roundtrip", "speech", "speed",
 )  # fmt: skip
 # Protocols for which rows are watched by all judges at once: asked for one by one, they share what was seen.
-JUDGED = {"identity", "expression", "pose", "gaze", "flicker", "multitrack"}
+JUDGED = {"identity", "sources", "expression", "pose", "gaze", "flicker", "multitrack"}
 QUESTIONS = {
     "all": "Everything below, one after the other.",
     "identity": "Who is the output taken for?",
+    "sources": "Is a person who gave more pictures recognised more often?",
     "expression": "Does the output do what the plate does?",
     "pose": "Does the head stay where the plate's is?",
     "gaze": "Does the output look where the plate looks?",

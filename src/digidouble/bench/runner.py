@@ -24,6 +24,7 @@ from digidouble.bench.protocols.occlusion import OCCLUSION
 from digidouble.bench.protocols.pairs import EXPRESSION, FLICKER, GAZE, IDENTITY, POSE
 from digidouble.bench.protocols.persona import PERSONA
 from digidouble.bench.protocols.roundtrip import ROUNDTRIP
+from digidouble.bench.protocols.sources import SOURCES
 from digidouble.bench.protocols.speech import SPEECH
 from digidouble.bench.protocols.speed import SPEED
 from digidouble.bench.referees import fingerprints, installed
@@ -33,7 +34,7 @@ from digidouble.bench.worst import as_facts, worst_of, write_worst
 from digidouble.errors import DigidoubleError, OutputError
 
 PROTOCOLS: tuple[Protocol, ...] = (
-    SPEED, MULTITRACK, IDENTITY, EXPRESSION, POSE, GAZE, FLICKER, CREASES, FOLLOW, OCCLUSION, PERSONA, LIGHTING, EMOTION, ROUNDTRIP, SPEECH,
+    SPEED, MULTITRACK, IDENTITY, SOURCES, EXPRESSION, POSE, GAZE, FLICKER, CREASES, FOLLOW, OCCLUSION, PERSONA, LIGHTING, EMOTION, ROUNDTRIP, SPEECH,
 )  # fmt: skip
 Progress = Callable[[int, int], None]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from digidouble.performance import analyse, load_performance
 from digidouble.persona import build_persona, load_persona, save_persona
 from digidouble.pipeline import render_frame
 from digidouble.render import LookSettings, PreparedCast
+from digidouble.schema.capture import CaptureSet
 from digidouble.schema.colour import rgb8_from_frame
 from digidouble.schema.frame import Frame
 from digidouble.schema.performance import Performance
@@ -96,6 +97,10 @@ class Workshop:
     def _motions(self) -> dict[Path, PlateMotion]:
         return {}
 
+    @cached_property
+    def _captures(self) -> dict[str, CaptureSet]:
+        return {}
+
     # --- files ---------------------------------------------------------------------------------------------------------
 
     def clip_id(self, name: str) -> str:
@@ -143,15 +148,24 @@ class Workshop:
         span = self._splits(name)[1][block]
         return excerpt(self.clips[name].path, list(span)[:MAX_HELD_OUT], out)
 
-    def persona_file(self, name: str) -> Path:
-        """The persona of a clip's capture frames."""
-        from digidouble.capture import capture
-
-        out = self.folder / "personas" / f"{self.clip_id(name)}-{code_fingerprint(True)}.persona"
+    def persona_file(self, name: str, most: int = 0) -> Path:
+        """The persona of a clip's capture frames. `most`: of so many looks at most, those that were chosen first; 0 is of all."""
+        of = f"-of-{most}" if most else ""
+        out = self.folder / "personas" / f"{self.clip_id(name)}{of}-{code_fingerprint(True)}.persona"
         if not out.exists():
             self.tell(f"building the persona of {name}")
-            save_persona(build_persona(capture([self.capture_movie(name)], CONSENT), name), out)
+            found = self._captured(name)
+            looks = found.looks[: most or len(found.looks)]
+            save_persona(build_persona(replace(found, looks=looks), name), out)
         return out
+
+    def _captured(self, name: str) -> CaptureSet:
+        from digidouble.capture import capture
+
+        if name not in self._captures:
+            self._captures.clear()
+            self._captures[name] = capture([self.capture_movie(name)], CONSENT)
+        return self._captures[name]
 
     def persona(self, name: str) -> Persona:
         return load_persona(self.persona_file(name))

@@ -20,12 +20,11 @@ from typing import Any
 
 from digidouble.farm.crew import Crew
 from digidouble.farm.looks import Looks
-from digidouble.farm.node import Job, Node
+from digidouble.farm.node import Job, Node, unpacked
 from digidouble.farm.pool import AllLost, Inputs, Kind, Machine, Pool, Work, connected, one_for_all_cores
 from digidouble.farm.processes import worth_processes
 from digidouble.farm.segments import SegmentStore, runs_of
 from digidouble.farm.shares import Shares
-from digidouble.footage import Footage
 from digidouble.schema.clock import StageClock
 from digidouble.schema.frame import Frame
 from digidouble.schema.persona import Persona
@@ -47,7 +46,6 @@ class Asked:
     store: SegmentStore
     job: Job
     casting: Mapping[str, Persona]
-    plate: Footage
     crew: Callable[[int], Crew]
     looks: Looks
     moved: Callable[[int], None]
@@ -182,12 +180,15 @@ def _use(pool: Pool, shot: Asked) -> Work[Run]:
     def submit(actor: Any, run: Run) -> Any:
         return actor.do.remote("render", run)
 
-    def home(actor: Any, run: Run, stages: dict[str, float]) -> None:
+    def home(actor: Any, run: Run, made: bytes) -> None:
+        what = unpacked(made)
+        for pair in what.looks:
+            shot.looks.take(*pair)
         for segment in run:
             store.receive(segment, partial(pool.fetched, actor, segment))
             pool.drop(actor, segment)
             shot.moved(len(segment))
-        for stage, seconds in stages.items():
+        for stage, seconds in what.stages.items():
             shot.clock.add(stage, seconds)
 
     def left(run: Run) -> Run | None:
@@ -198,7 +199,7 @@ def _use(pool: Pool, shot: Asked) -> Work[Run]:
 
 
 class _Own:
-    """What this process does itself, in a thread: its share, and looks at what others make.
+    """What this process does itself, in a thread: its share.
 
     Attributes:
         shares: of what is missing; its own worker is number 0.
@@ -236,13 +237,8 @@ class _Own:
         try:
             while run := self.shares.run(0, self._longest):
                 self._render(run)
-                self._look()
         except BaseException as e:
             self._error.append(e)
-
-    def _look(self) -> None:
-        """At what others have been given: now, while they are at work, and not in the end, when nobody is."""
-        self._shot.looks.take_rest(self._shot.plate, self.shares.of(0), lambda: not self._stop.is_set())
 
     def _render(self, run: Run) -> None:
         for segment in self._crew.render(run, self._seen):

@@ -87,9 +87,9 @@ def render_shot(
             continued = store.done_frames
             moved = _Moved(progress, continued, len(frames))
             if cluster is not None:
-                job = job_of(store, settings, plate, performance)
+                job = job_of(store, settings, plate, performance, looks.wanted)
                 crew_of = partial(Crew, plate, casts, place, clock=clock)
-                cluster.render(Asked(store, job, casting, plate, crew_of, looks, moved.by, clock))
+                cluster.render(Asked(store, job, casting, crew_of, looks, moved.by, clock))
             else:
                 crew = Crew(plate, casts, place, int(settings.workers), clock)
                 with (
@@ -182,8 +182,8 @@ def _rendered(
     if len(processes) and store.missing:
         plate, performance, casting = assets
         where = Path(plate.shot.path), Path(performance.file or ""), store.place.folder, store.place.passes_folder
-        start = Start(job_of(store, settings, plate, performance), dict(casting), *where, looks.wanted)
-        yield from processes.render(crew, start, store.missing, looks.take, moved.by)
+        job = job_of(store, settings, plate, performance, looks.wanted)
+        yield from processes.render(crew, Start(job, dict(casting), *where), store.missing, looks.take, moved.by)
         if processes.lost:
             store.notes.append(
                 f"{processes.lost} worker processes were lost (out of memory?); the others did their work"

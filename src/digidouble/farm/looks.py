@@ -1,13 +1,12 @@
 """What is looked at while a shot is rendered: finished frames that the content gate sees, and pictures and curves for the report.
 
-A frame is a pure function of cast and plate, so one that another machine rendered, or an earlier run, is rendered here again to be
-looked at: nobody has to be believed.
+Whoever renders a frame that is wanted shows it. One that an earlier run made is rendered again: a frame is a pure function of cast and plate.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -39,7 +38,7 @@ class Looks:
         wanted = np.linspace(0, len(shown) - 1, min(samples, len(shown))).round()
         self._sampled = {shown[int(k)] for k in wanted}
         self._samples: dict[int, Sample] = {}
-        self._left = self._sampled | gate_frames
+        self._left, self._lock = self._sampled | gate_frames, threading.Lock()
 
     @property
     def wanted(self) -> frozenset[int]:
@@ -47,28 +46,27 @@ class Looks:
         return frozenset(self._left)
 
     def take(self, source: Frame, result: Frame) -> None:
-        """A frame of the plate and what became of it. Raises ContentRefused: the gate saw adult content."""
-        if result.index not in self._left:
+        """A frame of the plate and what became of it, from any thread. Raises ContentRefused: the gate saw adult content."""
+        if result.index not in self._left:  # most frames: they do not wait while another one is looked at
             return
-        self._left.discard(result.index)
-        if result.index in self._gate_frames:
-            self._gate.look("result", result.index, rgb8_from_frame(result, GATE_SIDE))
-        if result.index in self._sampled:
-            self._samples[result.index] = _sample(self._casts[0], source, result)
+        with self._lock:
+            if result.index not in self._left:
+                return
+            self._left.discard(result.index)
+            if result.index in self._gate_frames:
+                self._gate.look("result", result.index, rgb8_from_frame(result, GATE_SIDE))
+            if result.index in self._sampled:
+                self._samples[result.index] = _sample(self._casts[0], source, result)
 
-    def take_rest(
-        self, plate: Footage, to_come: Sequence[FrameRange] = (), go_on: Callable[[], bool] = lambda: True
-    ) -> None:
-        """Render those that have not passed, and are not `to_come`. Raises as `take`. `go_on`: asked now and then; False ends it."""
+    def take_rest(self, plate: Footage) -> None:
+        """Render those that have not passed. Raises as `take`."""
 
         def rendered(index: int) -> tuple[Frame, Frame]:
             source = plate.frame(index)
             return source, render_frame(self._casts, source, mark=self._mark)[0]
 
-        left, at_once = sorted(i for i in self._left if not any(i in f for f in to_come)), os.cpu_count() or 1
+        left, at_once = sorted(self._left), os.cpu_count() or 1
         for n in range(0, len(left), at_once):  # no more frames in memory than can be worked on
-            if not go_on():
-                return
             with ThreadPoolExecutor(at_once) as pool:
                 for pair in pool.map(rendered, left[n : n + at_once]):
                     self.take(*pair)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 import tempfile
 import zipfile
@@ -29,6 +30,7 @@ from digidouble.footage import Footage, FootageSettings, open_footage
 from digidouble.perception.hair import HairLook
 from digidouble.performance import load_performance
 from digidouble.schema.clock import StageClock
+from digidouble.schema.frame import Frame
 from digidouble.schema.performance import Performance
 from digidouble.schema.persona import Persona
 from digidouble.schema.shot import Shot
@@ -47,6 +49,7 @@ class Job:
         facts: `segments.job_facts` of the one who asks; a machine that would render other bits refuses.
         footage: how the plate was opened. performance: its file, where the one who asks has it.
         hair: for the passes; learned once, by a network whose last bits differ between machines.
+        wanted: frames that the one who asks wants to look at.
     """
 
     plan: SegmentPlan
@@ -55,16 +58,18 @@ class Job:
     footage: FootageSettings
     performance: Path
     hair: Mapping[int, HairLook] = field(default_factory=dict)
+    wanted: frozenset[int] = frozenset()
 
 
-def job_of(store: SegmentStore, settings: RenderSettings, plate: Footage, performance: Performance) -> Job:
+def job_of(
+    store: SegmentStore, settings: RenderSettings, plate: Footage, performance: Performance, wanted: frozenset[int]
+) -> Job:
     """What others are told of a store's work. Raises FarmError: its inputs are not files."""
     if store.facts is None or not performance.file:
         raise not_files()
     hair = store.place.passes.hair if store.place.passes else {}
-    return Job(
-        store.plan, replace(settings, workers=0), store.facts, plate.settings, Path(performance.file).absolute(), hair
-    )
+    file = Path(performance.file).absolute()
+    return Job(store.plan, replace(settings, workers=0), store.facts, plate.settings, file, hair, wanted)
 
 
 def not_files() -> FarmError:
@@ -118,6 +123,11 @@ def holds_plate(shot: Shot) -> bool:
         return False
 
 
+def unpacked(made: bytes) -> Made:
+    """What `Node.render` returned. Ray itself uses pickle between its processes; no file is read with it."""
+    return pickle.loads(made)
+
+
 def put_down(content: Bytes | None, path: Path, folder: Path) -> Path:
     """A file that was sent, or the one that was there all the time; -> its path."""
     if content is None:
@@ -149,6 +159,27 @@ def opened(
     return place, Crew(footage, casts, place, threads)
 
 
+@dataclass(frozen=True)
+class Made:
+    """Segments are there. `stages`: the seconds that each took. `looks`: (plate's frame, finished frame) of those that were wanted."""
+
+    stages: dict[str, float]
+    looks: list[tuple[Frame, Frame]]
+
+
+def made(crew: Crew, run: list[FrameRange], wanted: frozenset[int]) -> Made:
+    """Have a crew render segments that follow each other for somebody else. Raises as `Crew.render`."""
+    crew.clock, looks = StageClock(), list[tuple[Frame, Frame]]()
+
+    def seen(source: Frame, result: Frame) -> None:
+        if result.index in wanted:
+            looks.append((source, result))
+
+    for _ in crew.render(run, seen):
+        pass
+    return Made(dict(crew.clock.seconds), looks)
+
+
 class Node:
     """The assets of a job on one machine. `threads`: frames in work at a time."""
 
@@ -177,18 +208,16 @@ class Node:
         path, perf = put_down(plate, Path(job.plan.shot.path), folder), put_down(performance, job.performance, folder)
         self._place, self._crew = opened(job, path, perf, casting, Place(job.plan, folder, None, folder), self._threads)
 
-    def render(self, run: list[FrameRange]) -> dict[str, float]:
-        """Render segments that follow each other, to be fetched with `read`. Returns the seconds each stage took.
+    def render(self, run: list[FrameRange]) -> bytes:
+        """Render segments that follow each other, to be fetched with `read`. Returns what was `Made`, as `unpacked` reads it: through Ray's
+        client, values are unpacked once on their way, where nothing of ours is imported.
 
         Raises:
             FarmError: before `open`.
         """
         if self._crew is None:
             raise FarmError("a worker was given work before its assets")
-        self._crew.clock = StageClock()
-        for _ in self._crew.render(run, lambda source, result: None):
-            pass
-        return dict(self._crew.clock.seconds)
+        return pickle.dumps(made(self._crew, run, self._job.wanted))
 
     def read(self, segment: FrameRange, key: str, offset: int) -> bytes:
         """Up to PART_BYTES of a file (`Place.files`) of a finished segment; b"" at its end."""

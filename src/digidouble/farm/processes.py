@@ -12,8 +12,9 @@ from multiprocessing import Pipe
 from typing import Any
 
 from digidouble.farm.crew import Crew, Lane, Seen
+from digidouble.farm.node import Made
 from digidouble.farm.shares import Shares
-from digidouble.farm.worker import Made, Start
+from digidouble.farm.worker import Start
 from digidouble.schema.frame import Frame
 from digidouble.schema.time import FrameRange
 
@@ -58,21 +59,19 @@ class Processes:
 
         Args:
             crew: of this process. start: what the others are told.
-            look: called with the frames of `start.wanted`, by one thread at a time. Whatever it raises ends the rendering.
+            look: called with finished frames, at least those that are wanted, by any thread. Whatever it raises ends the rendering.
             moved: called with the number of frames that were made.
 
         Raises:
             DigidoubleError: as `Crew.render`, in whichever process.
         """
-        shares, stop, one_at_a_time = Shares(segments, len(self) + 1), threading.Event(), threading.Lock()
+        shares, stop = Shares(segments, len(self) + 1), threading.Event()
         done: Done = queue.SimpleQueue()
 
         def seen(source: Frame, result: Frame) -> None:
             if stop.is_set():
                 raise _Stopped
-            if result.index in start.wanted:
-                with one_at_a_time:
-                    look(source, result)
+            look(source, result)
             moved(1)
 
         own = threading.Thread(target=_own, args=(crew, shares, done, seen), daemon=True)
@@ -95,8 +94,7 @@ class Processes:
                 left.discard(segment)
                 if made is not None:
                     for pair in made.looks:
-                        with one_at_a_time:
-                            look(*pair)
+                        look(*pair)
                     moved(len(segment))
                 yield segment
             for segment in sorted(left, key=lambda s: s.start):  # lost when nobody was left to take it

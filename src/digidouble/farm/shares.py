@@ -29,11 +29,6 @@ class Shares:
         with self._lock:
             self._left.extend(deque() for _ in range(workers))
 
-    def of(self, worker: int) -> list[FrameRange]:
-        """What `worker` has left, as long as nobody takes of it."""
-        with self._lock:
-            return list(self._left[worker])
-
     def next(self, worker: int) -> FrameRange | None:
         """What `worker` renders now; None when everything is dealt out."""
         run = self.run(worker, 1)

@@ -17,11 +17,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from digidouble.errors import DigidoubleError, FarmError
-from digidouble.farm.crew import Lane
-from digidouble.farm.node import Job, opened
+from digidouble.farm.node import Job, made, opened
 from digidouble.farm.segments import Place
-from digidouble.schema.clock import StageClock
-from digidouble.schema.frame import Frame
 from digidouble.schema.persona import Persona
 
 
@@ -31,7 +28,6 @@ class Start:
 
     Attributes:
         folder, passes_folder: where its segments and their passes go, with everybody else's.
-        wanted: frames that the one who asks wants to look at.
     """
 
     job: Job
@@ -40,15 +36,6 @@ class Start:
     performance: Path
     folder: Path
     passes_folder: Path
-    wanted: frozenset[int]
-
-
-@dataclass(frozen=True)
-class Made:
-    """A segment is there. `stages`: the seconds that each took. `looks`: (plate's frame, finished frame) of those that were wanted."""
-
-    stages: dict[str, float]
-    looks: list[tuple[Frame, Frame]]
 
 
 def serve(pipe: Connection) -> None:
@@ -58,30 +45,15 @@ def serve(pipe: Connection) -> None:
         place = Place(start.job.plan, start.folder, None, start.passes_folder)
         _, crew = opened(start.job, start.plate, start.performance, start.casting, place, 1)
         pipe.send(None)
-        lane = Lane(crew)
         while (segment := pipe.recv()) is not None:
-            crew.clock = StageClock()
-            looks = _Looks(start.wanted)
-            lane.render(segment, looks.take)
-            pipe.send(Made(dict(crew.clock.seconds), looks.taken))
-        lane.close()
+            pipe.send(made(crew, [segment], start.job.wanted))
+        crew.close()
     except DigidoubleError as e:
         pipe.send(e)
     except EOFError:  # nobody asks any more
         return
     except Exception as e:
         pipe.send(FarmError(f"a worker process failed: {type(e).__name__}: {e}"))
-
-
-class _Looks:
-    """Keeps the frames that are wanted."""
-
-    def __init__(self, wanted: frozenset[int]) -> None:
-        self._wanted, self.taken = wanted, list[tuple[Frame, Frame]]()
-
-    def take(self, source: Frame, result: Frame) -> None:
-        if result.index in self._wanted:
-            self.taken.append((source, result))
 
 
 def _end_with_parent() -> None:

@@ -20,8 +20,9 @@ from digidouble.performance.join import join
 from digidouble.performance.modalities import Senses, add_modalities
 from digidouble.performance.settings import PerformSettings
 from digidouble.performance.store import PerfStore, load_performance, shot_facts
-from digidouble.performance.tracklets import FacePass, Networks, Perceiver
+from digidouble.performance.tracklets import FacePass, Networks, Perceiver, Tracklet
 from digidouble.schema.colour import rgb8_from_frame
+from digidouble.schema.shot import Shot
 
 Progress = Callable[[int, int], None]
 """Called with (frames done, frames in all)."""
@@ -43,12 +44,11 @@ def analyse(
         OutputError: `out` cannot be written. MediaError: the plate cannot be read to its end. WeightsError: a network is missing.
     """
     settings = settings or PerformSettings()
-    see = perceiver or Networks(settings)
     if not settings.modalities:
-        return _analyse(footage, out, settings, progress, see)
+        return _analyse(footage, out, settings, progress, perceiver)
     made_with = senses or Senses.of(settings)
     with AssetWriter(out, "performance") as writer, tempfile.TemporaryDirectory(prefix="digidouble-perform-") as folder:
-        plain = _analyse(footage, Path(folder) / "plain.perf", settings, _part(progress, 0), see)
+        plain = _analyse(footage, Path(folder) / "plain.perf", settings, _part(progress, 0), perceiver)
         return _with_modalities(plain, footage, writer, made_with, _part(progress, 1))
 
 
@@ -74,36 +74,22 @@ def _with_modalities(
     return writer.finish(facts)
 
 
-def _analyse(footage: Footage, out: Path, settings: PerformSettings, progress: Progress | None, see: Perceiver) -> Path:
+def _analyse(
+    footage: Footage, out: Path, settings: PerformSettings, progress: Progress | None, see: Perceiver | None
+) -> Path:
     """Everything but the modalities."""
     folder = Path(tempfile.mkdtemp(prefix="digidouble-perform-"))
     try:
         with AssetWriter(out, "performance") as writer:
-            faces, cutter = FacePass(settings, folder, see), CutDetector()
-            cuts: list[int] = []
-            total = footage.shot.frame_count
-            for frame in footage.frames():
-                rgb8 = rgb8_from_frame(frame)
-                is_cut = cutter.push(thumbnail(rgb8))
-                if is_cut:
-                    cuts.append(frame.index)
-                faces.push(frame, rgb8, is_cut)
-                if progress:
-                    progress(frame.index + 1, total)
-            faces.close()
-            shot = replace(footage.shot, cuts=tuple(cuts))
-            chains = join(faces.tracklets, shortest=min(3, total))
+            tracklets, shot, weights = _watched(footage, folder, settings, progress, see)
+            total = shot.frame_count
+            chains = join(tracklets, shortest=min(3, total))
             effort = sum(c.effort for c in chains) or 1.0
             tracks = []
             for track_id, chain in enumerate(chains, 1):
                 finish_chain(chain, track_id, shot.cuts, total, settings, writer)
                 tracks.append({"track_id": track_id, "weight": chain.effort / effort})
-            facts = {
-                "shot": shot_facts(shot),
-                "tracks": tracks,
-                "settings": asdict(settings),
-                "weights": _weights_used(see),
-            }
+            facts = {"shot": shot_facts(shot), "tracks": tracks, "settings": asdict(settings), "weights": weights}
             return writer.finish(facts)
     except OSError as e:
         if isinstance(e, DigidoubleError) or e.errno != errno.ENOSPC:
@@ -114,6 +100,26 @@ def _analyse(footage: Footage, out: Path, settings: PerformSettings, progress: P
         ) from e
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _watched(
+    footage: Footage, folder: Path, settings: PerformSettings, progress: Progress | None, see: Perceiver | None
+) -> tuple[list[Tracklet], Shot, dict[str, str]]:
+    """The pass over the pixels: its runs, the shot with its cuts, the networks used. Those are gone afterwards, so that the
+    memory they took is there for the rest."""
+    see = see or Networks(settings)
+    faces, cutter = FacePass(settings, folder, see), CutDetector()
+    cuts: list[int] = []
+    for frame in footage.frames():
+        rgb8 = rgb8_from_frame(frame)
+        is_cut = cutter.push(thumbnail(rgb8))
+        if is_cut:
+            cuts.append(frame.index)
+        faces.push(frame, rgb8, is_cut)
+        if progress:
+            progress(frame.index + 1, footage.shot.frame_count)
+    faces.close()
+    return faces.tracklets, replace(footage.shot, cuts=tuple(cuts)), _weights_used(see)
 
 
 def thumbnail(rgb8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "a b 3"]:

@@ -416,11 +416,10 @@ def _hold(done: Finished, spans: list[Span], start: int) -> None:
     """Rows outside every span repeat the nearest known row."""
     n = len(done.arrays["score"])
     known: Int[np.ndarray, "k"] = np.array(sorted(_rows(spans, start)), np.int64)
-    nearest = (
-        known[np.abs(np.arange(n)[:, None] - known[None]).argmin(1)]
-        if n * len(known) < 4_000_000
-        else known[np.searchsorted(known, np.arange(n)).clip(0, len(known) - 1)]
-    )
+    rows = np.arange(n)
+    after = known[np.searchsorted(known, rows).clip(0, len(known) - 1)]
+    before = known[(np.searchsorted(known, rows, side="right") - 1).clip(0)]
+    nearest = np.where(np.abs(rows - before) <= np.abs(after - rows), before, after)
     for name, a in done.arrays.items():
         done.arrays[name] = a[nearest]
 

@@ -25,11 +25,22 @@ from digidouble.schema.performance import Performance
 from digidouble.schema.regions import REGIONS
 from digidouble.schema.shot import Shot
 from digidouble.schema.time import FrameRange, FrameRate
-from digidouble.schema.track import MATTE_SIZE, RATIO_GRID, SKIN_GRID, SLIDE_GRID, WRINKLE_GRID, FaceTrack, TrackSample
+from digidouble.schema.track import (
+    MATTE_SIZE,
+    RATIO_GRID,
+    SKIN_GRID,
+    SLIDE_GRID,
+    WRINKLE_GRID,
+    FaceTrack,
+    TrackSample,
+    wrinkle_steps,
+)
 
 CACHED_CHUNKS = 2  # a track: frames in work lie at most on two sides of a boundary
 FARTHEST_PX = 1e6  # no plate is this large; larger numbers would ask later stages for absurd sizes
 SMALLEST_PX_PER_CM = 1e-2
+COMPANDED = 4  # the schema from which creases are kept as `wrinkle_steps`; before,
+EVEN_STEP = 0.7 / 127  # natural log
 LARGEST = {  # far above what faces have, far below what overflows
     "rotation": 1.01, "px_per_cm": 1e5, "origin_px": FARTHEST_PX, "motion_px": FARTHEST_PX, "actions": 100.0, "gaze_deg": 360.0, "light_sh": 1e6,
     "sharpness": 1e3, "grain": 10.0, "presence": 1.01, "visibility": 1.01, "score": 1.01, "neutral_cm": 100.0, "iris_linear": 1e3,
@@ -155,6 +166,8 @@ class PerfStore:
         )
         if (np.abs(big["matte_px_from_crop"]) > FARTHEST_PX).any() or (np.abs(big["points_px"]) > FARTHEST_PX).any():
             raise DamagedAsset(f"{self._reader.path / name}: places a face further than {FARTHEST_PX:.0f} pixels away.")
+        if self._reader.manifest.schema_version < COMPANDED:
+            big["wrinkles"] = wrinkle_steps(EVEN_STEP * np.arange(-128, 128))[big["wrinkles"].astype(np.int16) + 128]
         return big
 
     def modalities(self, track_id: int, index: int) -> Modalities | None:

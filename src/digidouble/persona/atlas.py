@@ -15,6 +15,7 @@ from digidouble.schema.capture import Look
 from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import BROWS, OUTER_LIPS, camera_normals, face_model, surface_distance
 from digidouble.schema.persona import TEXELS_PER_PX
+from digidouble.schema.ramp import smoothstep
 from digidouble.schema.track import SKIN_GRID
 
 FOREHEAD_CM = 2.0  # above the eyes, over the brows of the mean face
@@ -26,6 +27,9 @@ GLARE = 1.6  # times the skin's brightness
 TEMPLE_CM, HAIR = 4.6, 0.5  # sideways from the middle; times the skin's brightness
 STRAND_WIDTH, STRAND_LENGTH = 0.055, 0.07  # of the atlas: widest strand, shortest that counts
 BAND_WIDTH = 0.13  # of the atlas: widest edge of hair
+EDGE_SHARE = 0.012  # of the atlas: over which a fill takes the tone of the skin right beside it
+# Of the atlas: over which a brow that hair cuts off, and skin beside hair, run out.
+TAIL_SHARE, CHEEK_SHARE = 0.04, 0.03
 DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highlight, not to be divided by
 
 
@@ -176,6 +180,22 @@ def _tails_fade(size: int) -> Float32[np.ndarray, "s s"]:
     """1, but for the tails of brows and lashes, which run out under the hair rather than end at a line."""
     brow, lid, x = _from_features(size)
     return np.where((brow > BROW_CM) & (lid > LID_CM), 1, np.clip((x - 4.9) / 1.6, 0, 1)).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _run_out(size: int) -> tuple[Float32[np.ndarray, "s s"], Float32[np.ndarray, "s s"]]:
+    """1 on the outer ends of brows, lids and lashes, and on the skin beside and below them, 0 elsewhere, soft."""
+    brow, lid, x = _from_features(size)
+    near = np.maximum(np.clip((BROW_CM + 0.4 - brow) / 0.4, 0, 1), np.clip((LID_CM + 0.4 - lid) / 0.4, 0, 1))
+    outer = np.clip((x - 3.4) / 0.6, 0, 1)
+    return (near * outer).astype(np.float32), ((1 - near) * outer).astype(np.float32)
+
+
+def _inwards(confidence: Float32[np.ndarray, "s s"], share: float) -> Float32[np.ndarray, "s s"]:
+    """0 where nothing was seen, rising to 1 a `share` of the atlas away from there."""
+    seen = (confidence > 0.2).astype(np.uint8)
+    away = cv2.distanceTransform(seen, cv2.DIST_L2, 5) / np.float32(share * len(confidence))
+    return smoothstep(away).astype(np.float32)
 
 
 def light_of_look(look: Look) -> Float[np.ndarray, "9 3"]:
@@ -341,6 +361,14 @@ def low_pass(
     return cv2.resize(out.astype(np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
 
 
+def _step(off: Float32[np.ndarray, "s s 3"], weight: Float32[np.ndarray, "s s"]) -> Float32[np.ndarray, "s s 3"]:
+    """What a fill is still off by right beside what was seen, carried a little way into it: else there would be a line."""
+    sigma = EDGE_SHARE * len(weight)
+    near = cv2.GaussianBlur(weight, (0, 0), sigma)
+    known = cv2.GaussianBlur(off * weight[..., None], (0, 0), sigma) / np.maximum(near, 1e-4)[..., None]
+    return known * np.clip(near / 0.2, 0, 1)[..., None]
+
+
 def completed(
     albedo: Float32[np.ndarray, "s s 3"],
     confidence: Float32[np.ndarray, "s s"],
@@ -352,10 +380,14 @@ def completed(
     """
     eps = 1e-3
     log_own = np.log(albedo + eps)
+    tails, cheeks = _run_out(albedo.shape[0])
+    whole = 1 - np.maximum(
+        tails * (1 - _inwards(confidence, TAIL_SHARE)), cheeks * (1 - _inwards(confidence, CHEEK_SHARE))
+    )
     # The tone to continue is that of skin: brows, lashes and lips must not smear into the fill, nor what is half hair.
     clear = confidence * np.clip(2.5 * confidence - 0.75, 0, 1) * _away_from_features(albedo.shape[0])
     if prior is None:
-        other, other_conf = np.ascontiguousarray(mirrored(albedo)), np.ascontiguousarray(mirrored(confidence))
+        other, other_conf = np.ascontiguousarray(mirrored(albedo)), np.ascontiguousarray(mirrored(confidence * whole))
         log_other = np.log(other + eps)
         fill = (
             low_pass(log_own, clear, 0.04) + (log_other - low_pass(log_other, other_conf, 0.04)) * other_conf[..., None]
@@ -363,7 +395,8 @@ def completed(
     else:
         log_other = np.log(prior + eps)
         fill = log_other + low_pass(log_own - log_other, clear, 0.04)
+    fill = fill + _step(log_own - fill, clear)
     k = cv2.GaussianBlur(np.clip(confidence * 1.5, 0, 1), (0, 0), max(albedo.shape[0] / 200, 0.8))
-    k = np.minimum(k, np.clip(confidence * 2.5, 0, 1))[..., None]
+    k = (whole * np.minimum(k, np.clip(confidence * 2.5, 0, 1)))[..., None]
     out = np.exp(k * log_own + (1 - k) * fill) - eps
     return np.maximum(out, 0).astype(np.float32), np.round(255 * np.clip(confidence, 0, 1)).astype(np.uint8)

@@ -20,7 +20,7 @@ from digidouble.perception.session import Runner, Session, Tensors
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.mesh import camera_normals, face_model
 from digidouble.schema.persona import KeyAtlas, Persona
-from digidouble.schema.track import RATIO_GRID, RATIO_STEPS, SLIDE_STEPS, WRINKLE_RANGE, FaceTrack, TrackSample
+from digidouble.schema.track import RATIO_GRID, RATIO_STEPS, SLIDE_STEPS, FaceTrack, TrackSample, wrinkle_log
 from digidouble.schema.transfer import srgb_decode, srgb_encode
 
 SIZE = RATIO_GRID
@@ -180,8 +180,8 @@ def _plate_skin(sample: TrackSample) -> tuple[Float32[np.ndarray, "2 128 128"], 
     """Slide in texels and ratio in natural log. A performance without them (and a written one) has its creases; its skin stays at the mesh."""
     side = (SIZE, SIZE)
     if sample.slide is None or sample.ratio is None:
-        shade = cv2.resize(sample.wrinkles.astype(np.float32), side, interpolation=cv2.INTER_AREA)
-        return np.zeros((2, SIZE, SIZE), np.float32), shade * np.float32(WRINKLE_RANGE / 127 / GAMMA)
+        shade = cv2.resize(wrinkle_log(sample.wrinkles), side, interpolation=cv2.INTER_AREA)
+        return np.zeros((2, SIZE, SIZE), np.float32), shade / np.float32(GAMMA)
     small = sample.slide.astype(np.float32).transpose(1, 2, 0) / SLIDE_STEPS
     slide = cv2.resize(small, side, interpolation=cv2.INTER_LINEAR).transpose(2, 0, 1)
     return slide, sample.ratio.astype(np.float32) / np.float32(RATIO_STEPS)

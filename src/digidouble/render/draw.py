@@ -33,12 +33,13 @@ from digidouble.schema.mesh import LEFT_IRIS, RIGHT_IRIS, camera_normals, face_m
 from digidouble.schema.persona import Persona
 from digidouble.schema.pose import Pose
 from digidouble.schema.regions import over_points
-from digidouble.schema.track import SKIN_GRID, WRINKLE_RANGE, FaceTrack, TrackSample
+from digidouble.schema.track import SKIN_GRID, FaceTrack, TrackSample, wrinkle_log
 
 MARGIN_PX = 6  # around the mesh, for blur
 CONTOUR = 0.012  # of the face's width, over which its outline is smoothed
 LID_BLUR = 0.015  # of the face's width, over which the plate's lids are averaged
 LID_LIMIT = 1.2  # natural log
+LID_BRIGHTER = 0.1  # natural log, that a lid may be above the skin it stands for
 IRIS_CHROMA, IRIS_BRIGHTNESS = (0.7, 1.4), (0.5, 2.0)  # least and most gain
 
 
@@ -289,7 +290,9 @@ def lid_gains(
     x, y = at_px.T.astype(np.float32)[..., None]
     plate = cv2.remap(soft, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
     ratio = np.log((np.maximum(skin, 0) + 1e-3) / (np.maximum(plate, 0) + 1e-3))
-    return np.exp((lid_skin() @ down)[:, None] * np.clip(lid_tone() @ ratio, -LID_LIMIT, LID_LIMIT))
+    # A lid is often brighter than the socket around it, which gives the tone: nothing gets brighter than the double's skin there.
+    gain = np.minimum(lid_tone() @ ratio, ratio + LID_BRIGHTER)
+    return np.exp((lid_skin() @ down)[:, None] * np.clip(gain, -LID_LIMIT, LID_LIMIT))
 
 
 def shaded(
@@ -336,8 +339,8 @@ def soft_contour(triangle: Int32[np.ndarray, "h w"], face_px: float) -> Float32[
 
 def crease_gain(wrinkles: Int8[np.ndarray, "w w"], strength: float) -> Float32[np.ndarray, "w w"]:
     """Gain of the skin by the plate's creases."""
-    steps = np.arange(-128, 128, dtype=np.float32) * np.float32(strength * WRINKLE_RANGE / 127)
-    return np.exp(steps)[wrinkles.astype(np.int16) + 128]
+    by_step = np.exp(np.float32(strength) * wrinkle_log(np.arange(-128, 128).astype(np.int8)))
+    return by_step[wrinkles.astype(np.int16) + 128]
 
 
 def skin_luma(sample: TrackSample) -> float:

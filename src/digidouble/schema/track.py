@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int8, UInt8
+from jaxtyping import Bool, Float, Float32, Int8, UInt8
 
 from digidouble.errors import SettingsError
 from digidouble.schema.pose import Pose
@@ -15,11 +15,26 @@ from digidouble.schema.time import FrameRange
 SKIN_GRID = 32  # side of the UV grid in which a track's low-frequency skin radiance is kept
 MATTE_SIZE = 128  # side of the stored occlusion matte
 WRINKLE_GRID = 160  # side of the UV grid of creases
-WRINKLE_RANGE = 0.7  # natural log of the gain that +-127 stands for
+WRINKLE_RANGE = 1.5  # natural log of the gain that +-127 stands for
+WRINKLE_POWER = 1.5  # of the share of 127: shallow folds have fine steps (a tenth of a percent), deep ones, two percent
 RATIO_GRID = 128  # side of the UV grid of shade, and what a slide's texels are counted on
 RATIO_STEPS = 50  # a natural logarithm
 SLIDE_GRID = 64  # side of the UV grid in which a slide is kept
 SLIDE_STEPS = 16  # a texel
+
+
+def wrinkle_log(steps: Int8[np.ndarray, "*s"]) -> Float32[np.ndarray, "*s"]:
+    """Natural log of the gain that kept creases stand for."""
+    share = np.arange(-128, 128, dtype=np.float32) / 127
+    return (np.sign(share) * np.abs(share) ** WRINKLE_POWER * np.float32(WRINKLE_RANGE)).astype(np.float32)[
+        steps.astype(np.int16) + 128
+    ]
+
+
+def wrinkle_steps(log_gain: Float[np.ndarray, "*s"]) -> Int8[np.ndarray, "*s"]:
+    """Inverse of `wrinkle_log`, to the nearest step; what is beyond WRINKLE_RANGE is held to it."""
+    share = np.clip(np.abs(log_gain) / WRINKLE_RANGE, 0, 1) ** (1 / WRINKLE_POWER)
+    return np.round(127 * np.sign(log_gain) * share).astype(np.int8)
 
 
 @dataclass(frozen=True)
@@ -32,7 +47,7 @@ class TrackSample:
         skin_weight: 0..255, how far each texel shows skin that faces the camera with nothing in front.
         matte: 0..255, visible face (nothing in front), in the aligned crop `matte_px_from_crop`.
         wrinkles: -127..127, crease gain on a UV grid: the skin's luminance over the track's own neutral face is
-            exp(wrinkles / 127 * WRINKLE_RANGE), creases only (see `performance.wrinkles`).
+            exp(wrinkle_log(wrinkles)), creases only (see `performance.wrinkles`).
         slide: -127..127, where in the track's relaxed skin this frame's skin lies, beside the mesh's motion: x and y in steps of
             1 / SLIDE_STEPS texel of RATIO_GRID (see `performance.sliding`). None where the performance does not keep it, as `ratio`.
         ratio: log of display luma over the relaxed skin's, without what varies slowly, in steps of 1 / RATIO_STEPS; +-30 at most.

@@ -34,7 +34,7 @@ from digidouble.render import LookSettings, PreparedCast
 from digidouble.schema.colour import rgb8_from_frame
 from digidouble.schema.persona import Persona
 from digidouble.schema.time import FrameRange
-from digidouble.schema.track import WRINKLE_GRID, WRINKLE_RANGE, FaceTrack, TrackSample
+from digidouble.schema.track import WRINKLE_GRID, FaceTrack, TrackSample, wrinkle_steps
 
 CREASING = (
     "wide_turns_lamp", "grimaces_long", "emotion_happy", "crying_man", "rage_fast", "puffed_cheeks", "expressions_tilt",
@@ -126,8 +126,7 @@ class WholeBand:
         light = self._track.light_sh[self._track.row(index)]
         seen = np.ones((WRINKLE_GRID, WRINKLE_GRID))
         band = Look(luma_crop(self._frame(index), points), points, points, light, seen).band()
-        steps = np.round(127 / WRINKLE_RANGE * np.clip(band, -WRINKLE_RANGE, WRINKLE_RANGE)).astype(np.int8)
-        return replace(sample, wrinkles=np.where(uv_grid(WRINKLE_GRID).covered, steps, np.int8(0)))
+        return replace(sample, wrinkles=np.where(uv_grid(WRINKLE_GRID).covered, wrinkle_steps(band), np.int8(0)))
 
 
 def _pictures(shop: Workshop, pair: Pair, row: str, watched: Watched) -> Iterator[Rgb8]:

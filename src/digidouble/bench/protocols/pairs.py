@@ -28,7 +28,8 @@ Extra = Callable[[int, int], tuple[str, dict[str, float]]]
 More = Callable[[Seen, Seen, slice], dict[str, float]]
 
 
-def _items(_: Workshop, scope: Scope) -> list[str]:
+def pair_names(_: Workshop, scope: Scope) -> list[str]:
+    """An item for every pair of the run."""
     return [p.name for p in scope.pairs]
 
 
@@ -245,7 +246,7 @@ IDENTITY = Protocol(
     "Who is the output taken for? dlib's ResNet, and MobileFaceNet-192 (_2), against held-out pictures of both people.",
     ("won", "margin", "top1", "won_2", "margin_2", "top1_2", "persona", "plate", "swing"),
     {"won": 1, "margin": 1, "persona": 1, "plate": -1, "top1": 1, "swing": -1, "won_2": 1, "margin_2": 1, "top1_2": 1},
-    _items, _identity, {"won": ">= 0.95", "won_2": ">= 0.95"},
+    pair_names, _identity, {"won": ">= 0.95", "won_2": ">= 0.95"},
     "0: the persona, 1: half way, 2: the plate's person; mean of the judges",
 )  # fmt: skip
 EXPRESSION = Protocol(
@@ -253,23 +254,23 @@ EXPRESSION = Protocol(
     "Does the output do what the plate does? dlib's landmarks: openings and lifts of mouth, eyes and brows over time.",
     ("r", "error", "reduction", "error_clean", "reduction_clean", "lag", "amplitude", "jerk", "channels"),
     {"r": 1, "error": -1, "reduction": 1, "error_clean": -1, "reduction_clean": 1},
-    _items, _expression, {"r": ">= 0.95", "lag": "0", "reduction": ">= 0.82"},
+    pair_names, _expression, {"r": ">= 0.95", "lag": "0", "reduction": ">= 0.82"},
     "difference in deviations of the plate's channels, root mean square over channels",
 )  # fmt: skip
 POSE = Protocol(
     "pose", "Does the head stay where the plate's is? PnP on dlib's rigid points, degrees.",
     ("error", "moving", "yaw", "pitch", "roll"), dict.fromkeys(("error", "moving", "yaw", "pitch", "roll"), -1),
-    _items, _table("pose", _pose, _pose_severity, _pose_more), {"error": "<= 1.5"}, "mean difference of yaw, pitch and roll, degrees",
+    pair_names, _table("pose", _pose, _pose_severity, _pose_more), {"error": "<= 1.5"}, "mean difference of yaw, pitch and roll, degrees",
 )  # fmt: skip
 GAZE = Protocol(
     "gaze", "Does the output look where the plate looks? Pupils by means of gradients, degrees.",
-    ("error", "moving", "seen"), {"error": -1, "moving": -1}, _items, _table("gaze", _gaze, _gaze_severity, _gaze_more),
+    ("error", "moving", "seen"), {"error": -1, "moving": -1}, pair_names, _table("gaze", _gaze, _gaze_severity, _gaze_more),
     severity="angle between the looks, degrees",
 )  # fmt: skip
 FLICKER = Protocol(
     "flicker", "Is the output as steady as the plate? Flow-warp error along the plate's flow, in the face and in the seam band.",
     ("face_ratio", "seam_ratio", "face", "seam", "seam_step", "detail"),
     {"face_ratio": -1, "seam_ratio": -1, "face": -1, "seam": -1, "seam_step": -1},
-    _items, _table("flicker", _flicker, _flicker_severity, _flicker_more), {"face_ratio": "<= 1.10", "seam_ratio": "<= 1.10", "seam_step": "<= 2"},
+    pair_names, _table("flicker", _flicker, _flicker_severity, _flicker_more), {"face_ratio": "<= 1.10", "seam_ratio": "<= 1.10", "seam_step": "<= 2"},
     "flow-warp error added in the face, in means of the plate's own",
 )  # fmt: skip

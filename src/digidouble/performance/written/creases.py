@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32, Int8
 
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.schema.mesh import face_model
-from digidouble.schema.track import WRINKLE_GRID, WRINKLE_RANGE
+from digidouble.schema.track import WRINKLE_GRID, wrinkle_steps
 
 GROOVE_CM, BANK_CM = 0.075, 0.2  # half widths
 BANK = 0.22  # of a groove's depth
@@ -155,5 +155,4 @@ def written_creases(actions: Float[np.ndarray, " a"]) -> Int8[np.ndarray, "w w"]
             if value > 0.02:
                 gain += np.float32(value) * field[k]
     limit = np.where(gain > 0, np.float32(BRIGHTEST), np.float32(DEEPEST))
-    gain = limit * np.tanh(gain / limit)
-    return np.round(127 / WRINKLE_RANGE * np.clip(gain, -WRINKLE_RANGE, WRINKLE_RANGE)).astype(np.int8)
+    return wrinkle_steps(limit * np.tanh(gain / limit))

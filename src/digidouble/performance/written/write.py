@@ -21,7 +21,7 @@ from digidouble.performance.written.shape import Written
 from digidouble.performance.written.warp import Warp
 from digidouble.schema.performance import Performance
 from digidouble.schema.shot import Shot
-from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, WRINKLE_GRID, TrackSample
+from digidouble.schema.track import MATTE_SIZE, SKIN_GRID, WRINKLE_GRID, TrackSample, wrinkle_log, wrinkle_steps
 
 Progress = Callable[[int, int], None]
 CREASE_LAG = 0.6  # of a fold stays from frame to frame: skin is slower than muscle
@@ -116,14 +116,14 @@ def _copy(big: dict[str, np.ndarray], k: int, sample: TrackSample) -> None:
 def _fill(
     big: dict[str, np.ndarray], k: int, sample: TrackSample, face: Written, warp: Warp, last: Float[np.ndarray, "w w"]
 ) -> Float[np.ndarray, "w w"]:
-    """One frame; the folds as they are now."""
+    """One frame; the folds as they are now, natural log."""
     _copy(big, k, sample)
     big["points_px"][k] = face.points_px
     crop = px_from_crop(face.points_px)
     big["matte"][k], big["matte_px_from_crop"][k] = bent_matte(sample, crop, warp), crop
-    now = written_creases(face.actions).astype(np.float32)
+    now = wrinkle_log(written_creases(face.actions))
     folds = CREASE_LAG * last + (1 - CREASE_LAG) * now if last.any() else now
-    big["wrinkles"][k] = np.round(folds).astype(np.int8)
+    big["wrinkles"][k] = wrinkle_steps(folds)
     return folds
 
 
