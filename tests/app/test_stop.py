@@ -6,9 +6,11 @@ import os
 import signal
 
 import pytest
+import typer
 
 from digidouble.app import stop
 from digidouble.app.show import Show
+from digidouble.errors import WeightsError
 
 
 @pytest.fixture
@@ -56,3 +58,24 @@ def test_a_signal_that_gets_through_is_raised_at_once_and_listening_anew_forgets
         stop.check()
     stop.listen()
     stop.check()
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError("initialization failed"), OSError("no"), WeightsError("unreadable")], ids=repr
+)
+def test_an_error_that_ctrl_c_led_to_is_ctrl_c(listening, error) -> None:
+    def import_an_extension() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            sum(range(1000))
+        except KeyboardInterrupt as e:
+            raise error from e
+
+    with pytest.raises(typer.Exit) as ended, Show().failures():
+        import_an_extension()
+    assert ended.value.exit_code == 130
+
+
+def test_an_error_without_a_signal_stays_an_error(listening) -> None:
+    with pytest.raises(ImportError), Show().failures():
+        raise ImportError("initialization failed")

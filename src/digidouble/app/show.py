@@ -113,7 +113,8 @@ class Show:
             typer.Exit: with that code.
         """
         try:
-            yield
+            with stop.unmasked():
+                yield
         except (DigidoubleError, OSError) as e:
             said = str(e)
             if not isinstance(e, DigidoubleError):

@@ -1,12 +1,15 @@
 """Ctrl-C and SIGTERM as exceptions that cannot get lost.
 
 A handler's exception is raised wherever the program is. In a destructor, or a callback that an extension module runs, it is printed and
-dropped, and the program would go on; so it is remembered, and the next step of progress raises it again.
+dropped, and the program would go on; so it is remembered, and the next step of progress raises it again. An extension module that is
+being imported makes an ImportError of it; so an error after a signal is the signal.
 """
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 INTERRUPTED = 130
@@ -31,6 +34,16 @@ def check() -> None:
     """Raise what a signal asked for earlier, if it did."""
     if _asked:
         _raise(_asked[-1])
+
+
+@contextmanager
+def unmasked() -> Iterator[None]:
+    """Errors that come out of it after a signal are what the signal asked for."""
+    try:
+        yield
+    except Exception:
+        check()
+        raise
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
