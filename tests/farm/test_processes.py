@@ -9,19 +9,23 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from test_segments import FRAMES, PART, files, planes_of, render, same, short_segments  # noqa: F401
 
-from digidouble.errors import FarmError
+from digidouble.errors import ContentRefused, DigidoubleError, FarmError
 from digidouble.farm import RenderSettings, local, processes
+from digidouble.farm.node import Sources
 from digidouble.farm.processes import Processes, worth_processes
 from digidouble.farm.segments import segments_folder, split
 from digidouble.farm.shares import Shares
+from digidouble.footage import FootageSettings
 from digidouble.schema.time import FrameRange
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes cannot inherit a pipe here")
 TWO = RenderSettings(workers=2)
+NOTHING = Sources(Path("none.mkv"), FootageSettings(), Path("none.perf"), {}, RenderSettings())
 
 
 @pytest.fixture
@@ -53,11 +57,11 @@ def waits_for_helper(monkeypatch) -> None:
     """This process takes its first segment only when a helper has made one: without that it would have done all before."""
     own, rendered, made = processes._own, processes._Helper.rendered, []
 
-    def later(crew, shares, done, seen) -> None:
+    def later(crew, shares, done, seen, first) -> None:
         end = time.monotonic() + 60
         while not made and time.monotonic() < end:
             time.sleep(0.02)
-        own(crew, shares, done, seen)
+        own(crew, shares, done, seen, first)
 
     def noted(self, segment):
         try:
@@ -138,7 +142,9 @@ def test_a_killed_helper_loses_nothing(files, tmp_path, eager, monkeypatch):  # 
 
     waits_for_helper(monkeypatch)
     monkeypatch.setattr(processes._Helper, "rendered", kill_first)
-    monkeypatch.setattr(processes, "_own", lambda crew, shares, done, seen: done.put(None))  # nobody is left to take it
+    monkeypatch.setattr(
+        processes, "_own", lambda crew, shares, done, seen, first: done.put(None)
+    )  # nobody is left to take it
     made = render(files, tmp_path / "two.mkv", TWO)
     assert killed and made.frames == FRAMES
     assert any("1 worker processes were lost" in n for n in made.notes)
@@ -151,10 +157,30 @@ def test_what_a_helper_refuses_ends_the_render(files, tmp_path, eager, monkeypat
     monkeypatch.setattr(
         local, "job_of", lambda *args: replace(job := job_of(*args), facts=job.facts | {"machine": "another"})
     )
-    monkeypatch.setattr(processes, "_own", lambda crew, shares, done, seen: None)
+    monkeypatch.setattr(processes, "_own", lambda crew, shares, done, seen, first: None)
     with pytest.raises(FarmError, match="machine differ there"):
         render(files, tmp_path / "two.mkv", TWO)
     assert list(tmp_path.iterdir()) == [] and all(map(gone, eager))
+
+
+def test_a_plate_that_is_refused_while_helpers_begin_leaves_nothing(files, tmp_path, eager, monkeypatch):  # noqa: F811
+    made, rendered = [], processes._Helper.rendered
+
+    def noted(self, segment):
+        made.append(segment)
+        return rendered(self, segment)
+
+    def refuse(gate, plate, indices) -> None:
+        end = time.monotonic() + 60
+        while not made and time.monotonic() < end:
+            time.sleep(0.02)
+        raise ContentRefused("adult content")
+
+    monkeypatch.setattr(processes._Helper, "rendered", noted)
+    monkeypatch.setattr(local, "look_at_plate", refuse)
+    with pytest.raises(ContentRefused):
+        render(files, tmp_path / "two.mkv", TWO)
+    assert made and list(tmp_path.iterdir()) == [] and all(map(gone, eager))
 
 
 def test_an_interruption_ends_helpers_and_keeps_what_is_done(files, tmp_path, eager):  # noqa: F811
@@ -173,7 +199,7 @@ def test_an_interruption_ends_helpers_and_keeps_what_is_done(files, tmp_path, ea
 
 
 def test_helpers_end_with_whoever_started_them():
-    program = "import os; from digidouble.farm.processes import Processes; p = Processes(1); print(p._helpers[0].pid, flush=True); input()"
+    program = "from digidouble.farm.processes import _Helper; h = _Helper(); print(h.pid, flush=True); input()"
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as starter:
@@ -188,6 +214,17 @@ def test_helpers_end_with_whoever_started_them():
 
 
 def test_leaving_the_context_ends_them_even_before_they_are_ready():
-    with Processes(2) as started:
+    with Processes(2, NOTHING) as started:
         pids = [h.pid for h in started._helpers]
     assert len(pids) == 2 and all(map(gone, pids))
+
+
+def test_sources_that_do_not_open_are_told_even_after_the_helper_has_ended():
+    helper = processes._Helper()
+    helper.tell(NOTHING)
+    assert helper._pipe.poll(60)
+    while not gone(helper.pid) and helper._process.poll() is None:
+        time.sleep(0.02)
+    with pytest.raises(DigidoubleError, match=r"none\.perf"):
+        helper.ready(NOTHING)
+    helper.end()

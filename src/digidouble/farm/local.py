@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -25,7 +25,7 @@ from digidouble.farm.cluster import Asked, Cluster
 from digidouble.farm.crew import Crew
 from digidouble.farm.gate import default_gate, frames_to_look_at, look_at_plate
 from digidouble.farm.looks import Looks, curves_of
-from digidouble.farm.node import job_of, not_files
+from digidouble.farm.node import Sources, alone, job_of, not_files
 from digidouble.farm.prepared import Assets, faces_in, passes_plan, prepare_shot, with_hair
 from digidouble.farm.processes import Processes, worth_processes
 from digidouble.farm.segments import Place, SegmentStore, job_facts, named_by_hashes, runs_of, split
@@ -68,7 +68,7 @@ def render_shot(
     if len(frames) == 0:
         raise SettingsError(f"the frame range is empty: {plate.shot.path} has frames 0:{plate.shot.frame_count}.")
     clock, gate, assets = StageClock(), gate or default_gate(), (plate, performance, casting)
-    with Processes(_others(assets, settings, frames)) as processes, _cluster(assets, settings) as cluster:
+    with _processes(assets, settings, frames) as processes, _cluster(assets, settings) as cluster:
         casts = prepare_shot(performance, casting, settings)
         delivery = replace(delivery, personas=tuple(dict.fromkeys((p.name, p.sha256) for p in casting.values())))
         if settings.frame_range is not None:
@@ -76,10 +76,10 @@ def render_shot(
         open_writer(out, performance.shot, delivery).abort()  # what would be refused at the end is refused now
         plan = plan_segments(out, performance.shot, delivery, frames, faces_in(performance, frames.start))
         passes = passes_plan(performance, casts, plan, settings)  # likewise
-        clock.start()
         looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
-        look_at_plate(gate, plate, looked_at)
-        clock.lap("gate")
+        gated = partial(_look_at_plate, gate, plate, looked_at, clock)
+        if len(processes) == 0 or passes is not None:  # else the others begin meanwhile
+            gated()
         place = Place.beside(plan, with_hair(passes, _hair(casts, plate, settings, clock)))
         looks = Looks(casts, frames, settings.samples, gate, looked_at, plan.mark)
         asked = _revocations_note(settings)
@@ -94,10 +94,11 @@ def render_shot(
                 crew = Crew(plate, casts, place, int(settings.workers), clock)
                 with (
                     closing(crew),
-                    closing(_rendered(store, crew, processes, assets, settings, looks, moved)) as rendered,
+                    closing(_rendered(store, crew, processes, assets, settings, looks, moved, gated)) as rendered,
                 ):
                     for segment in rendered:
                         store.keep(segment)
+            gated()  # of a run that had nothing left to render, too
             clock.start()
             looks.take_rest(plate)
             clock.lap("gate")
@@ -122,12 +123,20 @@ def render_shot(
     )
 
 
+def _look_at_plate(gate: ContentGate, plate: Footage, looked_at: frozenset[int], clock: StageClock) -> None:
+    """As `gate.look_at_plate`, and its time is booked."""
+    clock.start()
+    look_at_plate(gate, plate, looked_at)
+    clock.lap("gate")
+
+
 def _hair(
     casts: list[PreparedCast], plate: Footage, settings: RenderSettings, clock: StageClock
 ) -> dict[int, HairLook]:
     """What the passes need to know of the performers' hair. Learnt anew by a continued run, too: the segments' job is named by it."""
     if settings.passes is None:
         return {}
+    clock.start()
     found = hair_looks(casts, plate)
     clock.lap("hair")
     return found
@@ -150,10 +159,13 @@ class _Moved:
                 self._progress(self._done, self._total)
 
 
-def _others(assets: Assets, settings: RenderSettings, frames: FrameRange) -> int:
-    """How many processes help this one; none where the work cannot be handed on (`job_facts`)."""
+def _processes(assets: Assets, settings: RenderSettings, frames: FrameRange) -> Processes:
+    """Those that help this one; none where the work cannot be handed on (`job_facts`)."""
     workers = settings.workers if isinstance(settings.workers, int) else 1
-    return workers - 1 if _are_files(assets) and worth_processes(len(split(frames)), workers) else 0
+    others = workers - 1 if _are_files(assets) and worth_processes(len(split(frames)), workers) else 0
+    plate, performance, casting = assets
+    file = Path(performance.file or "")
+    return Processes(others, Sources(Path(plate.shot.path), plate.settings, file, dict(casting), alone(settings)))
 
 
 def _cluster(assets: Assets, settings: RenderSettings) -> Cluster | nullcontext[None]:
@@ -171,19 +183,21 @@ def _are_files(assets: Assets) -> bool:
 
 
 def _rendered(
-    store: SegmentStore, crew: Crew, processes: Processes, assets: Assets, settings: RenderSettings, looks: Looks, moved: _Moved
+    store: SegmentStore, crew: Crew, processes: Processes, assets: Assets, settings: RenderSettings, looks: Looks, moved: _Moved,
+    gated: Callable[[], None],
 ) -> Generator[FrameRange, None, None]:  # fmt: skip
-    """Segments that are not there yet, on this machine: by processes when there are any, else by threads of this one."""
+    """Segments that are not there yet, on this machine: by processes when there are any, else by threads of this one. `gated`: what this
+    process does before it renders."""
 
     def seen(source: Frame, result: Frame) -> None:
         looks.take(source, result)
         moved.by(1)
 
     if len(processes) and store.missing:
-        plate, performance, casting = assets
-        where = Path(plate.shot.path), Path(performance.file or ""), store.place.folder, store.place.passes_folder
+        plate, performance, _ = assets
         job = job_of(store, settings, plate, performance, looks.wanted)
-        yield from processes.render(crew, Start(job, dict(casting), *where), store.missing, looks.take, moved.by)
+        start = Start(job, store.place.folder, store.place.passes_folder)
+        yield from processes.render(crew, start, store.missing, looks.take, moved.by, gated)
         if processes.lost:
             store.notes.append(
                 f"{processes.lost} worker processes were lost (out of memory?); the others did their work"

@@ -29,6 +29,7 @@ from digidouble.farm.settings import RenderSettings
 from digidouble.footage import Footage, FootageSettings, open_footage
 from digidouble.perception.hair import HairLook
 from digidouble.performance import load_performance
+from digidouble.render import PreparedCast
 from digidouble.schema.clock import StageClock
 from digidouble.schema.frame import Frame
 from digidouble.schema.performance import Performance
@@ -69,7 +70,12 @@ def job_of(
         raise not_files()
     hair = store.place.passes.hair if store.place.passes else {}
     file = Path(performance.file).absolute()
-    return Job(store.plan, replace(settings, workers=0), store.facts, plate.settings, file, hair, wanted)
+    return Job(store.plan, alone(settings), store.facts, plate.settings, file, hair, wanted)
+
+
+def alone(settings: RenderSettings) -> RenderSettings:
+    """The settings for somebody who hands nothing on."""
+    return replace(settings, workers=0)
 
 
 def not_files() -> FarmError:
@@ -137,26 +143,47 @@ def put_down(content: Bytes | None, path: Path, folder: Path) -> Path:
     return copy
 
 
-def opened(
-    job: Job, plate: Path, performance: Path, casting: Mapping[str, Persona], place: Place, threads: int
-) -> tuple[Place, Crew]:
-    """A job's assets, ready to render. `place`: where its segments go; how its passes are written is found out here.
+@dataclass(frozen=True)
+class Sources:
+    """What a job is made from, as a process can open it by itself. `footage`: how the plate was opened."""
 
-    Raises:
-        FarmError: this process would not render the same bits as the one that asks (other versions, another plate).
-    """
-    performed = load_performance(performance)
-    footage: Footage = open_footage(plate, job.footage)
-    casts = casts_of(performed, casting, job.settings)  # the one who asks has read the list of revocations
-    settings = replace(job.settings, passes=place.passes_folder / "passes") if job.settings.passes else job.settings
-    place = replace(place, passes=with_hair(passes_plan(performed, casts, job.plan, settings), job.hair))
-    facts = job_facts(performed, casts, job.settings, place) or {}
-    if footage.shot.sha256 != job.plan.shot.sha256 or facts != job.facts:
-        other = ", ".join(k for k, v in job.facts.items() if facts.get(k) != v) or "plate"
-        raise FarmError(
-            f"a worker would not render the same bits: {other} differ there; install the same versions on every node"
-        )
-    return place, Crew(footage, casts, place, threads)
+    plate: Path
+    footage: FootageSettings
+    performance: Path
+    casting: Mapping[str, Persona]
+    settings: RenderSettings
+
+    def opened(self) -> Opened:
+        """Raises as `casts_of`."""
+        performance = load_performance(self.performance)
+        casts = casts_of(performance, self.casting, self.settings)  # the one who asks has read the list of revocations
+        return Opened(open_footage(self.plate, self.footage), performance, casts)
+
+
+@dataclass(frozen=True)
+class Opened:
+    """`Sources` that are open."""
+
+    footage: Footage
+    performance: Performance
+    casts: list[PreparedCast]
+
+    def crew(self, job: Job, place: Place, threads: int) -> tuple[Place, Crew]:
+        """Ready to render a job. `place`: where its segments go; how its passes are written is found out here.
+
+        Raises:
+            FarmError: this process would not render the same bits as the one that asks (other versions, another plate).
+        """
+        footage, casts = self.footage, self.casts
+        settings = replace(job.settings, passes=place.passes_folder / "passes") if job.settings.passes else job.settings
+        place = replace(place, passes=with_hair(passes_plan(self.performance, casts, job.plan, settings), job.hair))
+        facts = job_facts(self.performance, casts, job.settings, place) or {}
+        if footage.shot.sha256 != job.plan.shot.sha256 or facts != job.facts:
+            other = ", ".join(k for k, v in job.facts.items() if facts.get(k) != v) or "plate"
+            raise FarmError(
+                f"a worker would not render the same bits: {other} differ there; install the same versions on every node"
+            )
+        return place, Crew(footage, casts, place, threads)
 
 
 @dataclass(frozen=True)
@@ -206,7 +233,8 @@ class Node:
         """
         job, folder = self._job, self._folder
         path, perf = put_down(plate, Path(job.plan.shot.path), folder), put_down(performance, job.performance, folder)
-        self._place, self._crew = opened(job, path, perf, casting, Place(job.plan, folder, None, folder), self._threads)
+        sources = Sources(path, job.footage, perf, casting, job.settings)
+        self._place, self._crew = sources.opened().crew(job, Place(job.plan, folder, None, folder), self._threads)
 
     def render(self, run: list[FrameRange]) -> bytes:
         """Render segments that follow each other, to be fetched with `read`. Returns what was `Made`, as `unpacked` reads it: through Ray's

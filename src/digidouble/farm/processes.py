@@ -8,11 +8,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from multiprocessing import Pipe
 from typing import Any
 
 from digidouble.farm.crew import Crew, Lane, Seen
-from digidouble.farm.node import Made
+from digidouble.farm.node import Made, Sources
 from digidouble.farm.shares import Shares
 from digidouble.farm.worker import Start
 from digidouble.schema.frame import Frame
@@ -35,9 +37,12 @@ class Processes:
         lost: how many of them ended before they were told to; the rest did their work.
     """
 
-    def __init__(self, others: int) -> None:
-        """They start at once and get ready while this one still does other things."""
+    def __init__(self, others: int, sources: Sources) -> None:
+        """They start at once, and open `sources` while this one still does other things."""
         self._helpers, self.lost = [_Helper() for _ in range(others)], 0
+        telling = ThreadPoolExecutor(max(others, 1))  # they read it when they have started
+        self._told = [telling.submit(helper.tell, sources) for helper in self._helpers]
+        telling.shutdown(wait=False)
 
     def __enter__(self) -> Processes:
         return self
@@ -53,7 +58,13 @@ class Processes:
         return len(self._helpers)
 
     def render(
-        self, crew: Crew, start: Start, segments: list[FrameRange], look: Seen, moved: Callable[[int], None]
+        self,
+        crew: Crew,
+        start: Start,
+        segments: list[FrameRange],
+        look: Seen,
+        moved: Callable[[int], None],
+        first: Callable[[], None],
     ) -> Iterator[FrameRange]:
         """Render segments into their place; yields each when it is complete on the disk, in any order.
 
@@ -61,6 +72,7 @@ class Processes:
             crew: of this process. start: what the others are told.
             look: called with finished frames, at least those that are wanted, by any thread. Whatever it raises ends the rendering.
             moved: called with the number of frames that were made.
+            first: what this process does before it renders, while the others begin. Whatever it raises ends the rendering.
 
         Raises:
             DigidoubleError: as `Crew.render`, in whichever process.
@@ -74,7 +86,7 @@ class Processes:
             look(source, result)
             moved(1)
 
-        own = threading.Thread(target=_own, args=(crew, shares, done, seen), daemon=True)
+        own = threading.Thread(target=_own, args=(crew, shares, done, seen, first), daemon=True)
         led = [
             threading.Thread(target=self._led, args=(n, crew, start, shares, done), daemon=True)
             for n in range(1, len(self) + 1)
@@ -109,6 +121,7 @@ class Processes:
         """Hand another process one segment after the other."""
         helper, segment = self._helpers[number - 1], None
         try:
+            self._told[number - 1].result()
             helper.ready(start)
             while (segment := shares.next(number)) is not None:
                 made = helper.rendered(segment)
@@ -125,10 +138,11 @@ class Processes:
         done.put(None)
 
 
-def _own(crew: Crew, shares: Shares, done: Done, seen: Seen) -> None:
+def _own(crew: Crew, shares: Shares, done: Done, seen: Seen, first: Callable[[], None]) -> None:
     """What this process renders itself."""
     lane = Lane(crew)
     try:
+        first()
         while (segment := shares.next(0)) is not None:
             lane.render(segment, seen)
             done.put((segment, None))
@@ -154,8 +168,13 @@ class _Helper:
     def pid(self) -> int:
         return self._process.pid
 
+    def tell(self, what: Sources | Start | FrameRange) -> None:
+        """Hand it something. Where it has ended, the reading of what it answered says so."""
+        with suppress(BrokenPipeError):
+            self._pipe.send(what)
+
     def ready(self, start: Start) -> None:
-        """Have it open its assets. Raises what went wrong there; EOFError, OSError: it is gone."""
+        """Have it finish what it makes of its sources. Raises what went wrong there; EOFError, OSError: it is gone."""
         self._asked(start)
 
     def rendered(self, segment: FrameRange) -> Made:
@@ -163,7 +182,7 @@ class _Helper:
         return self._asked(segment)
 
     def _asked(self, what: Start | FrameRange) -> Any:
-        self._pipe.send(what)
+        self.tell(what)
         answer = self._pipe.recv()
         if isinstance(answer, BaseException):
             raise answer

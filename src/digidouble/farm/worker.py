@@ -11,39 +11,35 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from digidouble.errors import DigidoubleError, FarmError
-from digidouble.farm.node import Job, made, opened
+from digidouble.farm.node import Job, Sources, made
 from digidouble.farm.segments import Place
-from digidouble.schema.persona import Persona
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a worker is told first.
+    """What a worker is told once it is known what becomes of its sources.
 
     Attributes:
         folder, passes_folder: where its segments and their passes go, with everybody else's.
     """
 
     job: Job
-    casting: Mapping[str, Persona]
-    plate: Path
-    performance: Path
     folder: Path
     passes_folder: Path
 
 
 def serve(pipe: Connection) -> None:
-    """Answer `Start` with None, then every segment with what was `Made`; errors are answered as they are."""
+    """Open `Sources`, answer `Start` with None, then every segment with what was `Made`; errors are answered as they are."""
     try:
+        sources: Sources = pipe.recv()
+        opened = sources.opened()
         start: Start = pipe.recv()
-        place = Place(start.job.plan, start.folder, None, start.passes_folder)
-        _, crew = opened(start.job, start.plate, start.performance, start.casting, place, 1)
+        _, crew = opened.crew(start.job, Place(start.job.plan, start.folder, None, start.passes_folder), 1)
         pipe.send(None)
         while (segment := pipe.recv()) is not None:
             pipe.send(made(crew, [segment], start.job.wanted))
