@@ -35,12 +35,13 @@ class LookSettings:
 
     Attributes:
         keep_tone: 0 takes the plate's skin tone over entirely, 1 keeps the persona's (as photographed, luminance aside).
-        wrinkles: how deep the plate's creases are drawn into the double's skin; 0 leaves them out, 1 is as filmed.
+        wrinkles: how deep the plate's creases are drawn into the double's skin; 0 leaves them out, 1 is as filmed. Creases are part of who a person is:
+            what is left of the performer is what the double loses (docs/bench.md).
         detail_match: blur the double to the plate's sharpness. grain: add the plate's noise. motion_blur: follow the plate's.
     """
 
     keep_tone: float = 0.0
-    wrinkles: float = 1.0
+    wrinkles: float = 0.85
     detail_match: bool = True
     grain: bool = True
     motion_blur: bool = True
