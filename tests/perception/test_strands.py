@@ -131,3 +131,5 @@ def test_the_matte_has_what_was_found() -> None:
     row = matte[y]
     at = round(RIGHT + 0.2 * (LEFT - RIGHT))
     assert row[at] < 20 and row[MATTE_SIZE // 2] == 255
+    plain, _ = Matter(hair=False, runner=SeesOuterHalf()).matte(picture, POINTS.astype(np.float32))
+    assert plain[y][at] == 255

@@ -78,7 +78,7 @@ class Collector:
     def __init__(self, settings: CaptureSettings) -> None:
         self.settings = settings
         self.detector, self.mesher = FaceDetector(), FaceMesher()
-        self.embedder, self.matter = IdentityEmbedder(), Matter()
+        self.embedder, self.matter = IdentityEmbedder(), Matter(hair=False)
 
     def look(self, frame: Frame, rgb8: UInt8[np.ndarray, "h w 3"], detection: Detection, source: int) -> Look | None:
         """The look at one detected face, or None when the mesh does not take hold."""

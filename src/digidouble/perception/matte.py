@@ -143,8 +143,9 @@ def _eyes_and_brows(points_crop: Float[np.ndarray, "478 2"], size: int) -> UInt8
 class Matter:
     """Places mattes; holds the network and nothing of the pictures it saw."""
 
-    def __init__(self, *, runner: Runner | None = None) -> None:
-        self._runner = runner or Session("matte")
+    def __init__(self, *, hair: bool = True, runner: Runner | None = None) -> None:
+        """`hair`: look for `strands`. They may take the wing of a made-up eye for hair: a plate shows its own there, a persona would lose it."""
+        self._runner, self._hair = runner or Session("matte"), hair
 
     def matte(
         self, rgb8: UInt8[np.ndarray, "h w 3"], points_px: Float32[np.ndarray, "478 3"]
@@ -158,5 +159,6 @@ class Matter:
         pixels = np.concatenate([crop.astype(np.float32).transpose(2, 0, 1), area[None].astype(np.float32)]) / 255
         alpha = self._runner.run({"crop": pixels[None]})["alpha"][0, 0]
         alpha = np.clip(alpha, 0, 1)
-        alpha = alpha * (1 - strands(crop, pixels[3], alpha, points_crop))
+        if self._hair:
+            alpha = alpha * (1 - strands(crop, pixels[3], alpha, points_crop))
         return np.round(255 * alpha).astype(np.uint8), to_px
