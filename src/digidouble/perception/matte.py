@@ -98,8 +98,8 @@ def strands(
 
 def _connected(mask: Bool[np.ndarray, "m m"], start: Bool[np.ndarray, "m m"]) -> Bool[np.ndarray, "m m"]:
     """The parts of a mask that have something of `start`."""
-    count, part = cv2.connectedComponents(mask.astype(np.uint8))
-    keep = np.zeros(count, bool)
+    count, parts = cv2.connectedComponents(mask.astype(np.uint8))
+    part, keep = np.asarray(parts, np.int64), np.zeros(count, bool)
     keep[part[start & mask]] = True
     return keep[part] & mask
 
@@ -110,7 +110,8 @@ def _edged(
     """What ends in an edge: the dark side of a face before a dark wall turns into skin little by little, and is skin."""
     soft = cv2.GaussianBlur(log, (0, 0), 0.7)
     step = cv2.dilate(soft, np.ones((5, 5), np.uint8)) - cv2.erode(soft, np.ones((5, 5), np.uint8))
-    count, part = cv2.connectedComponents(((found > 0.2) & face).astype(np.uint8))
+    count, parts = cv2.connectedComponents(((found > 0.2) & face).astype(np.uint8))
+    part = np.asarray(parts, np.int64)
     skin = (face & (found <= 0.2)).astype(np.uint8)
     rim = np.where(cv2.dilate(skin, np.ones((3, 3), np.uint8)) > 0, part, 0).ravel()
     mean = np.bincount(rim, step.ravel(), count) / np.maximum(np.bincount(rim, minlength=count), 1)
