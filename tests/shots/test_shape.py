@@ -136,3 +136,22 @@ def test_a_few_looks_tell_no_habit():
     take = still(person(3), 4, (150, 90), scale=12.0, actions={"inner_brow_raise_L": np.full(4, 0.8)})
     found = without_habit(neutral, np.stack([take.points_px(i) for i in range(4)]).astype(np.float32))
     np.testing.assert_array_equal(found, neutral)
+
+
+def test_a_jaw_that_is_always_shut_beyond_rest_is_for_the_most_part_the_persons():
+    """One look whose lips are thinner than any open mouth's: lips nearer to it; a jaw that opens in one of the looks says nothing."""
+    neutral, m = person(3).neutral_cm, face_model()
+    jaw = next(k for k, name in enumerate(m.action_names) if name.startswith("jaw_drop"))
+
+    def lower_lip(face) -> float:
+        return float(np.linalg.norm(face[14] - face[17]))
+
+    def looks(*strength: float) -> np.ndarray:
+        shapes = [neutral + s * m.action_fields_cm[jaw] for s in strength]
+        return np.stack([(0, 0, 0) + (s * (1, -1, -1)) * 20 + 200 for s in shapes]).astype(np.float32)
+
+    shut = looks(-0.7)
+    found = without_habit(neutral, shut)
+    seen = neutral - 0.7 * m.action_fields_cm[jaw]
+    assert lower_lip(seen) < lower_lip(found) < lower_lip(neutral) - 0.4 * (lower_lip(neutral) - lower_lip(seen))
+    np.testing.assert_array_equal(without_habit(neutral, looks(-0.7, 0.6, 0.6, 0.6)), neutral)

@@ -14,6 +14,10 @@ from digidouble.schema.pose import Pose, fit_pose, umeyama
 NOISE_CM = 0.12  # of a mesh point, about its place under the model
 ACTION_PRIOR = 0.35  # standard deviation of a coefficient; 1 is the 99th percentile of real clips
 FEW_LOOKS = 6  # from as many on habits are told from the face, from twice as many they are in full
+JAW, CLENCH = (
+    "jaw_drop_AU26/jaw_clench",
+    0.6,
+)  # the share of a jaw shut beyond rest that is the person: with all of it corners of lips hang
 HABITS = ("brow", "lid_", "lip_corner", "lip_stretch", "cheek", "nose")  # a mouth that is never shut is no habit
 LIP_GAP_CM = 0.05  # inner lips of a closed mouth, as the tracker sees them
 
@@ -69,10 +73,14 @@ def neutral_from(points_px: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "
             effort = np.abs(actions_of(shapes, neutral)).mean(1)
             shapes = shapes[np.argsort(effort, kind="stable")[: max(8, len(points) // 3)]]
         chosen = shapes
-        neutral = _map_neutral(chosen)
-        gap = float((neutral[[13, 82, 312], 1] - neutral[[14, 87, 317], 1]).mean()) - LIP_GAP_CM
-        neutral = neutral + gap * m.closing_field_cm
+        neutral = _shut(_map_neutral(chosen))
     return (neutral * iris_scale(points, neutral)).astype(np.float32)
+
+
+def _shut(neutral_cm: Float[np.ndarray, "478 3"]) -> Float[np.ndarray, "478 3"]:
+    """With LIP_GAP_CM between its lips."""
+    gap = float((neutral_cm[[13, 82, 312], 1] - neutral_cm[[14, 87, 317], 1]).mean()) - LIP_GAP_CM
+    return neutral_cm + gap * face_model().closing_field_cm
 
 
 def lips_shut(shapes: Float[np.ndarray, "n 478 3"], closure: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n 478 3"]:
@@ -86,20 +94,24 @@ def lips_shut(shapes: Float[np.ndarray, "n 478 3"], closure: Float[np.ndarray, "
 def without_habit(
     neutral_cm: Float[np.ndarray, "478 3"], points_px: Float[np.ndarray, "n 478 3"]
 ) -> Float[np.ndarray, "478 3"]:
-    """The neutral with that part of an expression which no look is without.
+    """The neutral with that part of an expression which no look is without, and with jaws no further shut than teeth allow.
 
+    A jaw that every look, even a single one, reads as shut beyond rest (lips thinner, chin higher) is the person's, for the most part:
+    nothing closes a closed mouth. Taken for an action, it gave a thin-lipped sitter lips a third thicker.
     One look does not tell high brows from raised ones, and `neutral_from` calls both raised. Over many looks the level to which
     a muscle always comes back is the person's face. Only for personas: a shot may well be one emotion from end to end.
     """
     trust = float(np.clip((len(points_px) - FEW_LOOKS) / FEW_LOOKS, 0, 1))
-    if trust == 0:
-        return neutral_cm
     actions = actions_of(head_shapes(points_px.astype(np.float64), neutral_cm), neutral_cm)
     low, high = np.quantile(actions, [0.1, 0.9], axis=0)
     m = face_model()
     habits = [any(part in name for part in HABITS) for name in m.action_names]
     level = trust * np.where(habits, np.clip(0, low, high), 0)
-    return (neutral_cm + np.tensordot(level, m.action_fields_cm, 1)).astype(np.float32)
+    face, jaw = neutral_cm + np.tensordot(level, m.action_fields_cm, 1), m.action_names.index(JAW)
+    clench = CLENCH * min(float(high[jaw]), 0.0)
+    if trust == 0 and clench == 0:
+        return neutral_cm
+    return (_shut(face + clench * m.action_fields_cm[jaw]) if clench else face).astype(np.float32)
 
 
 def iris_scale(points_px: Float[np.ndarray, "n 478 3"], neutral_cm: Float[np.ndarray, "478 3"]) -> float:
