@@ -6,9 +6,13 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 
+# The same examples each time and no limit on a busy machine's milliseconds: a failure is a fault, and can be had again.
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("tests")
 sys.path.insert(0, str(Path(__file__).parent / "shots"))
 
 

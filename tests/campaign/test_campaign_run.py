@@ -249,7 +249,7 @@ def test_a_killed_run_continues(campaign, tmp_path):
     command = [sys.executable, "-m", "digidouble", "campaign", "run", str(file), "-o", str(out)]
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     journal = out / "journal.jsonl"
-    for _ in range(600):
+    for _ in range(4000):
         if run.poll() is not None or (journal.is_file() and journal.read_bytes().count(b"\n") >= 1):
             break
         time.sleep(0.05)

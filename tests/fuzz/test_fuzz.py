@@ -75,12 +75,17 @@ TARGETS = dict.fromkeys(TARGETS, _misbehaves)
 """
     (bad / "fuzz_targets.py").write_text(code)
     monkeypatch.setattr("fuzz.HERE", bad)
-    monkeypatch.setattr("fuzz.HANG_S", 4.0)  # the first answer may take longer: imports
-    monkeypatch.setattr("fuzz.IDLE_S", 4.0)
-    for first, outcomes in ((0, ["crash", "memory", "hang"]), (3, ["outside", "died"])):
+    for first, outcomes in ((0, ["crash", "memory"]), (3, ["outside", "died"])):
         monkeypatch.setenv("MISBEHAVE", str(first))
         found = fuzz(list(range(7, 7 + len(outcomes))), "tests", folder).findings
         assert [f["outcome"] for f in found] == outcomes, found
+    # Only where nothing but a hang can happen is patience short: on a machine at work 1.2 GB may take longer than this.
+    # The first answer has the patience for imports in any case.
+    monkeypatch.setattr("fuzz.HANG_S", 4.0)
+    monkeypatch.setattr("fuzz.IDLE_S", 4.0)
+    monkeypatch.setenv("MISBEHAVE", "1")
+    found = fuzz([7, 8], "tests", folder).findings
+    assert [f["outcome"] for f in found] == ["memory", "hang"], found
 
 
 # --- what the ten thousand found -----------------------------------------------------------------------------------------
