@@ -30,6 +30,8 @@ BAND_WIDTH = 0.13  # of the atlas: widest edge of hair
 EDGE_SHARE = 0.012  # of the atlas: over which a fill takes the tone of the skin right beside it
 # Of the atlas: over which a brow that hair cuts off, and skin beside hair, run out.
 TAIL_SHARE, CHEEK_SHARE = 0.04, 0.03
+LINE_SHARE, BESIDE_SHARE = 0.02, 0.08  # of the atlas: width of what hair leaves down a cheek; how far from its edge
+LINES_SIZE = 512  # such lines are coarser than a large atlas
 DELIGHT_LIMIT = 0.9  # natural log: shading beyond this is cast shadow or highlight, not to be divided by
 
 
@@ -126,9 +128,8 @@ def loose_hair(
     place = grid.carried(model.mean_cm)
     x, y = np.abs(place[..., 0]), place[..., 1]
 
+    cheek = _cheek(size)
     strand = cv2.morphologyEx(log, cv2.MORPH_CLOSE, np.ones((1, int(STRAND_WIDTH * size) | 1), np.uint8)) - log
-    beside = 2.9 + np.clip(-1.2 * (y + 1.5), 0, 1.7)  # the fold from nose to mouth corner is the person's
-    cheek = (x > beside) & (y < -0.7) & (y > -7) & grid.covered
     # Lines across the forehead and between the brows are the person's, what hangs down elsewhere is a fringe.
     forehead = ((y > 4.0) | ((y > 2.6) & (x > 1.2))) & _featureless(size) & grid.covered
     marked = _runs_down((strand > 0.1) & cheek, STRAND_LENGTH * size) | _runs_down(
@@ -148,6 +149,16 @@ def loose_hair(
         touching[0] = False
         marked = marked | touching[labels]
     return cv2.blur(cv2.dilate(marked.astype(np.float32), np.ones((side, side))), (3, 3)) * _tails_fade(size)
+
+
+@lru_cache(maxsize=2)
+def _cheek(size: int) -> Bool[np.ndarray, "s s"]:
+    """The sides of the face below the eyes, down to the jaw."""
+    grid = uv_grid(size)
+    place = grid.carried(face_model().mean_cm)
+    x, y = np.abs(place[..., 0]), place[..., 1]
+    beside = 2.9 + np.clip(-1.2 * (y + 1.5), 0, 1.7)  # the fold from nose to mouth corner is the person's
+    return (x > beside) & (y < -0.7) & (y > -7) & grid.covered
 
 
 def _runs_down(found: Bool[np.ndarray, "s s"], least: float) -> Bool[np.ndarray, "s s"]:
@@ -369,6 +380,33 @@ def _step(off: Float32[np.ndarray, "s s 3"], weight: Float32[np.ndarray, "s s"])
     return known * np.clip(near / 0.2, 0, 1)[..., None]
 
 
+def _without_lines(
+    log_albedo: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"]
+) -> Float32[np.ndarray, "s s 3"]:
+    """Without what runs down the cheek beside what was not seen: the bleeding colour of hair, once for each look that fills.
+
+    Every single line is weak; on a plate with even skin they are streaks. A line is what differs from the skin on both sides and
+    stays when averaged downwards, which pores, freckles and stubble do not.
+    """
+    size, n = len(confidence), min(len(confidence), LINES_SIZE)
+    shown = cv2.resize(confidence, (n, n), interpolation=cv2.INTER_AREA)
+    _, parts = cv2.connectedComponents((shown <= 0.2).astype(np.uint8))
+    outside = (parts == parts[0, 0]).astype(np.uint8)  # and not the shadows of nostrils and lips
+    edge = cv2.distanceTransform(1 - outside, cv2.DIST_L2, 5) + cv2.distanceTransform(outside, cv2.DIST_L2, 5)
+    zone = (np.clip(2 - edge / (BESIDE_SHARE * n), 0, 1) * _cheek(n)).astype(np.float32)
+    zone = cv2.GaussianBlur(zone, (0, 0), 0.01 * n) * _cheek(n)
+    inside = (zone > 0).astype(np.float32)
+
+    def mean(values: Float32[np.ndarray, "n n 3"], across: float, down: float) -> Float32[np.ndarray, "n n 3"]:
+        weight = cv2.GaussianBlur(inside, (0, 0), sigmaX=across, sigmaY=down)
+        total = cv2.GaussianBlur(values * inside[..., None], (0, 0), sigmaX=across, sigmaY=down)
+        return (total / np.maximum(weight, 1e-3)[..., None]).astype(np.float32)
+
+    skin = cv2.resize(log_albedo, (n, n), interpolation=cv2.INTER_AREA)
+    lines = mean(skin - mean(skin, LINE_SHARE * n, 0.5), 0.5, 2 * LINE_SHARE * n) * zone[..., None]
+    return log_albedo - cv2.resize(lines, (size, size), interpolation=cv2.INTER_LINEAR)
+
+
 def completed(
     albedo: Float32[np.ndarray, "s s 3"],
     confidence: Float32[np.ndarray, "s s"],
@@ -387,16 +425,18 @@ def completed(
     # The tone to continue is that of skin: brows, lashes and lips must not smear into the fill, nor what is half hair.
     clear = confidence * np.clip(2.5 * confidence - 0.75, 0, 1) * _away_from_features(albedo.shape[0])
     if prior is None:
-        other, other_conf = np.ascontiguousarray(mirrored(albedo)), np.ascontiguousarray(mirrored(confidence * whole))
-        log_other = np.log(other + eps)
-        fill = (
-            low_pass(log_own, clear, 0.04) + (log_other - low_pass(log_other, other_conf, 0.04)) * other_conf[..., None]
+        other, other_conf, other_clear = (
+            np.ascontiguousarray(mirrored(a)) for a in (albedo, confidence * whole, clear)
         )
+        log_other = np.log(other + eps)
+        # Both tones are of skin alone: were the other's darkened by a brow, lids beside it would come out bright.
+        detail = (log_other - low_pass(log_other, other_clear * other_conf, 0.04)) * other_conf[..., None]
+        fill = low_pass(log_own, clear, 0.04) + detail
     else:
         log_other = np.log(prior + eps)
         fill = log_other + low_pass(log_own - log_other, clear, 0.04)
     fill = fill + _step(log_own - fill, clear)
     k = cv2.GaussianBlur(np.clip(confidence * 1.5, 0, 1), (0, 0), max(albedo.shape[0] / 200, 0.8))
     k = (whole * np.minimum(k, np.clip(confidence * 2.5, 0, 1)))[..., None]
-    out = np.exp(k * log_own + (1 - k) * fill) - eps
+    out = np.exp(_without_lines((k * log_own + (1 - k) * fill).astype(np.float32), confidence)) - eps
     return np.maximum(out, 0).astype(np.float32), np.round(255 * np.clip(confidence, 0, 1)).astype(np.uint8)

@@ -25,6 +25,7 @@ from digidouble.persona.atlas import (
 )
 from digidouble.persona.consensus import coloured, consensus, toned
 from digidouble.persona.temper import tempered
+from digidouble.persona.veil import without_veil
 from digidouble.schema.capture import CaptureSet, Look
 from digidouble.schema.mesh import iris_places
 from digidouble.schema.persona import KeyAtlas, KeyLight, Persona
@@ -60,7 +61,7 @@ def build_persona(capture: CaptureSet, name: str, settings: PersonaSettings | No
     settings = settings or PersonaSettings()
     if not name.strip() or len(name) > 100 or any(c in name for c in "/\\\0\n"):
         raise SettingsError(f"persona name {name!r}: expected 1..100 characters without slashes or line breaks")
-    looks = [_judged(k) for k in capture.looks[: settings.keys]]
+    looks = without_veil([_judged(k) for k in capture.looks[: settings.keys]])
     clear = _unspoiled([_judged(k) for k in capture.looks])
     points = np.stack([k.points_px for k in clear])
     neutral = without_habit(neutral_from(points), points)
