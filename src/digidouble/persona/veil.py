@@ -2,7 +2,7 @@
 
 Somewhere in every face there is next to nothing: a pupil, the line of the lashes, a nostril. Where no frame of a light group shows it,
 what lies over it lies over all of the face, and adds; divided by the skin's light as if it were skin, black brows turn grey, and
-blue where the fog is. Linear light, so a subtraction (Talvala et al. 2007, Veiling glare in high dynamic range imaging).
+blue where the fog is. Linear light, so a subtraction, bounded channel by channel by the darkest (the dark channel of He, Sun, Tang 2009).
 """
 
 from __future__ import annotations
@@ -27,23 +27,22 @@ MOST = 0.12  # of the skin's brightness is taken at most
 
 @dataclass(frozen=True)
 class _Dark:
-    """The darkest that a look's face shows. `ratio`: its colour over the skin's. `brightness`: the same of luminance. `skin`: linear."""
+    """The darkest that a look's face shows in each channel, over the skin's, and its skin's linear colour."""
 
     ratio: Float[np.ndarray, "3"]
-    brightness: float
     skin: Float[np.ndarray, "3"]
 
 
 def without_veil(looks: list[Look]) -> list[Look]:
     """The looks with the veil of their light group subtracted and their skin as bright and as coloured as before.
 
-    A veil is what every look of a group has: one that shows black proves that there is none.
+    A veil is what every look of a group has, in every channel: one that shows black proves that there is none, and an open mouth,
+    which is dark and red, does not make a red one.
     """
     found = [_darkest(k) for k in looks]
-    groups = {k.light_group for k in looks}
     least = {
-        g: min((d for k, d in zip(looks, found, strict=True) if k.light_group == g), key=lambda d: d.brightness)
-        for g in groups
+        g: np.min([d.ratio for k, d in zip(looks, found, strict=True) if k.light_group == g], axis=0)
+        for g in {k.light_group for k in looks}
     }
     return [_without(k, least[k.light_group], d.skin) for k, d in zip(looks, found, strict=True)]
 
@@ -59,17 +58,16 @@ def _darkest(look: Look) -> _Dark:
     shown = colour[grid.covered & seen & (facing | opening)]
     skin = colour[grid.skin & seen & facing]
     if not len(skin):
-        return _Dark(np.zeros(3), 0.0, np.ones(3))
+        return _Dark(np.zeros(3), np.ones(3))
     tone = np.maximum(np.median(skin, 0), 1e-5).astype(np.float64)
-    count = max(int(DARKEST * len(shown)), 20)
-    dark = np.median(shown[np.argsort(shown @ LUMA, kind="stable")[:count]], 0).astype(np.float64)
-    return _Dark(dark / tone, float(dark @ LUMA / (tone @ LUMA)), tone)
+    return _Dark(np.quantile(shown, DARKEST / 2, axis=0) / tone, tone)
 
 
-def _without(look: Look, least: _Dark, skin: Float[np.ndarray, "3"]) -> Look:
+def _without(look: Look, least: Float[np.ndarray, "3"], skin: Float[np.ndarray, "3"]) -> Look:
+    """least: the darkest of the look's light group over its skin."""
     low, high = SURE
-    amount = float(np.clip((least.brightness - low) / (high - low), 0, 1))
-    veil = amount * np.clip(least.ratio - BLACK, 0, 0.5) * skin
+    amount = float(np.clip((float(least @ LUMA) - low) / (high - low), 0, 1))
+    veil = amount * np.clip(least - BLACK, 0, 0.5) * skin
     veil = veil * min(1.0, MOST * float(skin @ LUMA) / max(float(veil @ LUMA), 1e-9))
     if not veil.any():
         return look
