@@ -327,21 +327,23 @@ def test_hair_along_the_face_and_strands_on_the_cheek_are_no_skin():
     place = grid.carried(face_model().mean_cm)
     x, y = place[..., 0], place[..., 1]
     skin = np.full((size, size, 3), 0.4, np.float32)
-    confidence = (grid.covered & (np.abs(x) < 6)).astype(np.float32)
-    assert loose_hair(skin, confidence).max() == 0
+    confidence, everywhere = (grid.covered & (np.abs(x) < 6)).astype(np.float32), np.ones((size, size), bool)
+    assert loose_hair(skin, confidence, everywhere).max() == 0
     strand = (np.abs(x - 5) < 0.15) & (y < -1) & (y > -5)
     fold = (np.abs(np.abs(x) - 3.2) < 0.12) & (y < -3) & (y > -6.5)  # from nose to mouth corner: the person's
     edge = (x < -5.3) & (x > -6) & (y < 4) & (y > -3)
     beard = (y < -6.3) & grid.covered
     painted = skin.copy()
     painted[strand | fold | edge | beard] = 0.1
-    found = loose_hair(painted, confidence)
+    found = loose_hair(painted, confidence, everywhere)
     assert found[strand].mean() > 0.8 and found[edge].mean() > 0.8
     assert (
         found[beard].mean() < 0.1
         and found[fold].max() == 0
         and found[(np.abs(x) < 2.5) & (y > -5) & grid.covered].max() == 0
     )
+    elsewhere = loose_hair(painted, confidence, x < 0)
+    assert elsewhere[strand].max() == 0 and elsewhere[edge].mean() > 0.8
 
 
 def test_lamps_in_worn_glasses_are_no_skin():
@@ -357,8 +359,12 @@ def test_lamps_in_worn_glasses_are_no_skin():
     lens, cheek = np.hypot(x - 5.0, y - 0.5) < 0.4, np.hypot(x - 3.5, y + 5) < 0.4
     eye = eye_opening(size, "left_eye") > 0.9
     rim = (np.abs(np.hypot(x + 3.2, y) - 2.0) < 0.08) & (np.abs(x) < 6)  # bright metal round the other eye
-    skin[lens | cheek | eye | rim] = 0.9
+    nose = np.hypot(x, y + 2) < 0.5  # shines of itself
+    dark = (np.abs(np.hypot(x - 5.0, y - 0.5) - 0.55) < 0.1) & (x < 5.0)  # a dark rim right beside the lamp
+    skin[lens | cheek | eye | rim | nose] = 0.9
+    skin[dark & ~lens] = 0.03
     found = glare(skin, sure, eye_zone(size))
+    assert found[nose].max() == 0 and found[dark & ~lens].mean() < 0.35
     assert found[lens].min() > 0.6 and found[rim].max() == 0 and found[eye].max() == 0 and found[cheek].max() == 0
     assert found.mean() < 5 * lens.mean()
     assert glare(skin, sure, np.zeros((size, size), np.float32)).max() == 0
@@ -375,7 +381,7 @@ def test_a_fringe_on_the_forehead_is_no_skin_and_lines_are():
     frown = (np.abs(x - 0.5) < 0.1) & (y > 1.6) & (y < 3.2)  # between the brows
     skin, sure = np.full((size, size, 3), 0.4, np.float32), uv_grid(size).covered.astype(np.float32)
     skin[strand | line | frown] = 0.25
-    found = loose_hair(skin, sure)
+    found = loose_hair(skin, sure, np.ones((size, size), bool))
     assert found[strand].mean() > 0.8
     assert found[line & (x < 0)].max() == 0 and found[frown].max() == 0
 
@@ -410,6 +416,31 @@ def test_hair_at_the_temples_is_not_the_glasses():
     albedo[arm | hair] *= 0.15
     fits = skin_likelihood(albedo, uv_grid(size).covered.astype(np.float32), eye_zone(size))
     assert fits[arm].mean() > 0.8 and fits[hair].mean() < 0.3  # its rim, and what lies by the brow, stay
+    wing = (np.abs(y - 1) < 0.5) & (x > 4.8) & (x < 6.2)  # the end of a thick rim
+    albedo[:] = (0.42, 0.26, 0.18)
+    albedo[wing] *= 0.1
+    assert skin_likelihood(albedo, uv_grid(size).covered.astype(np.float32), eye_zone(size))[wing].mean() > 0.8
+
+
+def test_thick_rims_are_worn_whole():
+    """Cat-eye glasses in front of the face by the matte: rims to their ends, lenses and the cheeks below are the person's."""
+    look = one_look()
+    place = uv_grid(SIZE).carried(face_model().mean_cm)
+    x, y = np.abs(place[..., 0]), place[..., 1]
+    ring = np.hypot((x - 3.2) / 1.25, y / 1.0)
+    rims = ((ring > 1.7) & (ring < 2.3) & (x > 0.8)) | ((np.abs(y - 1.2) < 0.5) & (x > 4.6))
+    at = np.round(uv_grid(SIZE).carried(look.points_px[:, :2].astype(np.float32))).astype(int)
+    linear, matte = look.linear.copy(), look.matte.copy()
+    mask = np.zeros(matte.shape, np.uint8)
+    mask[at[rims][:, 1], at[rims][:, 0]] = 1
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)) > 0
+    linear[mask], matte[mask] = 0.012, 0
+    _, bare = unwrap(look, SIZE)
+    _, worn = unwrap(dataclasses.replace(look, linear=linear, matte=matte), SIZE)
+    rims &= bare > 0.9
+    cheek = (x > 3) & (x < 5) & (y < -2.5) & (y > -6) & (bare > 0.9)
+    assert rims.sum() > 300 and worn[rims].mean() > 0.95, worn[rims].mean()
+    assert worn[cheek].mean() > 0.95, worn[cheek].mean()
 
 
 def test_where_the_first_look_shows_hair_the_others_keep_their_skin():

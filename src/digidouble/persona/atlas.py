@@ -23,8 +23,10 @@ BROW_CM, LID_CM = 0.55, 0.9  # how far around them a feature reaches
 BRIGHTEST, PALEST = 0.3, 0.7  # natural log of red and blue over the skin's: beyond is a wall or a cap
 RIM_SHARE = 0.05  # of the atlas: how far hair's shade reaches into skin
 BEARD_CM = -4.5  # height of the nose's base
-GLARE = 1.6  # times the skin's brightness
+BRIDGE_CM = 1.2  # lenses leave the nose free, which shines of itself
+GLARE, RIM = 1.6, 0.6  # times the skin's brightness
 TEMPLE_CM, HAIR = 4.6, 0.5  # sideways from the middle; times the skin's brightness
+TEMPLE_SHARE = 0.16  # of the atlas: hair at a temple is taller
 STRAND_WIDTH, STRAND_LENGTH = 0.055, 0.07  # of the atlas: widest strand, shortest that counts
 BAND_WIDTH = 0.13  # of the atlas: widest edge of hair
 EDGE_SHARE = 0.012  # of the atlas: over which a fill takes the tone of the skin right beside it
@@ -66,18 +68,20 @@ def glare(
     if not glasses.any() or not skin.any():
         return np.zeros((size, size), np.float32)
     eyes = np.maximum(eye_opening(size, "right_eye"), eye_opening(size, "left_eye"))
-    found = (luma > GLARE * np.median(luma[skin])) & (glasses > 0.5) & (eyes < 0.5)
+    tone = np.median(luma[skin])
+    lenses = np.abs(uv_grid(size).carried(face_model().mean_cm[:, :1].astype(np.float32))[..., 0]) > BRIDGE_CM
+    found = (luma > GLARE * tone) & (glasses > 0.5) & (eyes < 0.5) & lenses
     # Bright rims are thin and belong to the person: only what is as wide as a lamp counts.
     wide, reach = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(size // k, 1) + 1,) * 2) for k in (130, 40))
     around = cv2.dilate(cv2.morphologyEx(found.astype(np.float32), cv2.MORPH_OPEN, wide), reach)
-    return cv2.blur(around, (3, 3)) * (eyes < 0.5)
+    return cv2.blur(around * (luma > RIM * tone), (3, 3)) * (eyes < 0.5)  # a dark rim beside it stays
 
 
 def eye_zone(size: int) -> Float32[np.ndarray, "s s"]:
     """1 where spectacles may sit, 0 elsewhere, soft between."""
     place = uv_grid(size).carried(face_model().mean_cm)
     x, y = np.abs(place[..., 0]), place[..., 1]
-    zone = np.clip((6.8 - x) / 0.6, 0, 1) * np.clip((y + 3.6) / 0.6, 0, 1) * np.clip((3.4 - y) / 0.5, 0, 1)
+    zone = np.clip((6.8 - x) / 0.6, 0, 1) * np.clip((y + 4.2) / 0.6, 0, 1) * np.clip((3.4 - y) / 0.5, 0, 1)
     return (zone * uv_grid(size).covered).astype(np.float32)
 
 
@@ -103,9 +107,11 @@ def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32
     inside = (mx > 1) & (my > 1) & (mx < w - 2) & (my < h - 2)
     # The matte's edge is a pixel of its crop wide; a strand of hair at the edge would be copied to every plate.
     seen = cv2.erode(_seen(look, at), np.ones((3, 3)), iterations=max(1, size // 80))
-    seen = np.maximum(seen, glasses_zone(look, size))
+    glasses = glasses_zone(look, size)
+    seen = np.maximum(seen, glasses)
     confidence = grid.covered * inside * np.clip((facing - 0.12) / 0.45, 0, 1) * np.clip(seen * 1.6 - 0.6, 0, 1)
-    confidence *= 1 - loose_hair(colour, confidence.astype(np.float32))
+    # Dark rims are no hair, nor is what they hang together with: temples are judged by `skin_likelihood`.
+    confidence *= 1 - loose_hair(colour, confidence.astype(np.float32), glasses < 0.5)
     # Inside the openings there is no surface whose facing could be judged.
     opening = grid.triangle >= len(face_model().triangles)
     confidence[opening] = (inside * grid.covered)[opening]
@@ -113,13 +119,14 @@ def unwrap(look: Look, size: int) -> tuple[Float32[np.ndarray, "s s 3"], Float32
 
 
 def loose_hair(
-    colour: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"]
+    colour: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"], judged: Bool[np.ndarray, "s s"]
 ) -> Float32[np.ndarray, "s s"]:
     """0..1, where hair lies on the skin that the matte is too coarse for; every double would wear it.
 
     Two kinds: a strand along the cheek, or its shadow, is darker than the skin on both sides and runs down the face; the edge of
     hair is a dark band along what is not seen of the face. Both are found as what a morphological closing of log luminance fills
     (the band after the unseen is given the skin's brightness). Beards are neither: they are wide, or short hairs, and low.
+    Nothing is found outside `judged`.
     """
     size, model = colour.shape[0], face_model()
     grid = uv_grid(size)
@@ -132,8 +139,8 @@ def loose_hair(
     strand = cv2.morphologyEx(log, cv2.MORPH_CLOSE, np.ones((1, int(STRAND_WIDTH * size) | 1), np.uint8)) - log
     # Lines across the forehead and between the brows are the person's, what hangs down elsewhere is a fringe.
     forehead = ((y > 4.0) | ((y > 2.6) & (x > 1.2))) & _featureless(size) & grid.covered
-    marked = _runs_down((strand > 0.1) & cheek, STRAND_LENGTH * size) | _runs_down(
-        (strand > 0.045) & forehead, 0.25 * STRAND_LENGTH * size
+    marked = _runs_down((strand > 0.1) & cheek & judged, STRAND_LENGTH * size) | _runs_down(
+        (strand > 0.045) & forehead & judged, 0.25 * STRAND_LENGTH * size
     )
 
     unseen, skin = confidence < 0.1, (confidence > 0.5) & grid.skin
@@ -141,7 +148,7 @@ def loose_hair(
         log[unseen] = np.median(log[skin])
         round_ = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (int(BAND_WIDTH * size) | 1,) * 2)
         band = cv2.morphologyEx(log, cv2.MORPH_CLOSE, round_) - log
-        where = grid.covered & (y > -6) & _featureless(size) & ((x > 3.0) | (y > 2.0))
+        where = judged & grid.covered & (y > -6) & _featureless(size) & ((x > 3.0) | (y > 2.0))
         count, parts = cv2.connectedComponents(((band > 0.3) & where).astype(np.uint8))
         labels: Int[np.ndarray, "s s"] = np.asarray(parts, np.int64)
         rim = np.asarray(cv2.dilate(unseen.astype(np.uint8), np.ones((5, 5), np.uint8))) > 0
@@ -330,7 +337,11 @@ def _temple_hair(luma: Float32[np.ndarray, "s s"], skin: float) -> Float32[np.nd
     arm, reach = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(size // k, 1) + 1,) * 2) for k in (50, 60))
     dark = ((luma < HAIR * skin) & side).astype(np.uint8)
     wide = cv2.dilate(cv2.morphologyEx(dark, cv2.MORPH_OPEN, arm), reach)
-    return wide.astype(np.float32)
+    # Hair goes on upwards or downwards; what ends after a brow's height is the end of a thick rim.
+    _, parts, stats, _ = cv2.connectedComponentsWithStats(wide)
+    tall = stats[:, cv2.CC_STAT_HEIGHT] > TEMPLE_SHARE * size
+    tall[0] = False
+    return tall[np.asarray(parts, np.int64)].astype(np.float32)
 
 
 @lru_cache(maxsize=4)
