@@ -49,7 +49,11 @@ class Worker:
     def __init__(self, seed: str, good: Path, root: Path) -> None:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the worker)
         command = [sys.executable, str(HERE / "fuzz_worker.py"), seed, str(good), str(root)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors)
+        # Whoever imports a module first writes its bytecode beside it: that is no write of the file's.
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+            env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        )  # fmt: skip
         self.answered = 0
 
     def ask(self, number: int) -> dict:
