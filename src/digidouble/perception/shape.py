@@ -14,10 +14,8 @@ from digidouble.schema.pose import Pose, fit_pose, umeyama
 NOISE_CM = 0.12  # of a mesh point, about its place under the model
 ACTION_PRIOR = 0.35  # standard deviation of a coefficient; 1 is the 99th percentile of real clips
 FEW_LOOKS = 6  # from as many on habits are told from the face, from twice as many they are in full
-JAW, CLENCH = (
-    "jaw_drop_AU26/jaw_clench",
-    0.6,
-)  # the share of a jaw shut beyond rest that is the person: with all of it corners of lips hang
+JAW = "jaw_drop_AU26/jaw_clench"
+CLENCH = 0.6  # the share of a jaw shut beyond rest that is the person's: with all of it corners of lips hang
 HABITS = ("brow", "lid_", "lip_corner", "lip_stretch", "cheek", "nose")  # a mouth that is never shut is no habit
 LIP_GAP_CM = 0.05  # inner lips of a closed mouth, as the tracker sees them
 

@@ -69,12 +69,16 @@ def glare(
         return np.zeros((size, size), np.float32)
     eyes = np.maximum(eye_opening(size, "right_eye"), eye_opening(size, "left_eye"))
     tone = np.median(luma[skin])
-    lenses = np.abs(uv_grid(size).carried(face_model().mean_cm[:, :1].astype(np.float32))[..., 0]) > BRIDGE_CM
-    found = (luma > GLARE * tone) & (glasses > 0.5) & (eyes < 0.5) & lenses
+    found = (luma > GLARE * tone) & (glasses > 0.5) & (eyes < 0.5) & (_sideways_cm(size) > BRIDGE_CM)
     # Bright rims are thin and belong to the person: only what is as wide as a lamp counts.
     wide, reach = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(size // k, 1) + 1,) * 2) for k in (130, 40))
     around = cv2.dilate(cv2.morphologyEx(found.astype(np.float32), cv2.MORPH_OPEN, wide), reach)
     return cv2.blur(around * (luma > RIM * tone), (3, 3)) * (eyes < 0.5)  # a dark rim beside it stays
+
+
+def _sideways_cm(size: int) -> Float32[np.ndarray, "s s"]:
+    """From the middle of the face, on the mean face."""
+    return np.abs(uv_grid(size).carried(face_model().mean_cm[:, :1].astype(np.float32))[..., 0])
 
 
 def eye_zone(size: int) -> Float32[np.ndarray, "s s"]:
@@ -307,6 +311,12 @@ def _overexposed(away: Float32[np.ndarray, "s s 3"]) -> Bool[np.ndarray, "s s"]:
     return (red > -0.08) & (red < BRIGHTEST) & paler & (blue < PALEST)
 
 
+def _outside(confidence: Float32[np.ndarray, "s s"]) -> UInt8[np.ndarray, "s s"]:
+    """1 on what is not seen around the face, and not the shadows of nostrils and lips in it."""
+    _, parts = cv2.connectedComponents((confidence <= 0.2).astype(np.uint8))
+    return (np.asarray(parts) == parts[0, 0]).astype(np.uint8)
+
+
 def _mixed_rim(
     log_albedo: Float32[np.ndarray, "s s 3"], confidence: Float32[np.ndarray, "s s"]
 ) -> Float32[np.ndarray, "s s"]:
@@ -317,9 +327,7 @@ def _mixed_rim(
     size = confidence.shape[0]
     reach = RIM_SHARE * size
     away = _away_from_features(size)
-    _, parts = cv2.connectedComponents((confidence <= 0.2).astype(np.uint8))
-    outside = parts == parts[0, 0]  # and not the shadows of nostrils and lips
-    inwards = cv2.distanceTransform((~outside).astype(np.uint8), cv2.DIST_L2, 3)
+    inwards = cv2.distanceTransform(1 - _outside(confidence), cv2.DIST_L2, 3)
     inner = (confidence * (inwards > reach) * away).astype(np.float32)
     off = log_albedo - low_pass(log_albedo, inner, RIM_SHARE)
     # Without skin further in there is no other colour.
@@ -333,7 +341,7 @@ def _mixed_rim(
 def _temple_hair(luma: Float32[np.ndarray, "s s"], skin: float) -> Float32[np.ndarray, "s s"]:
     """1 on what is dark at the temples and wider than the arm of spectacles. skin: its brightness."""
     size = luma.shape[0]
-    side = np.abs(uv_grid(size).carried(face_model().mean_cm[:, :1].astype(np.float32))[..., 0]) > TEMPLE_CM
+    side = _sideways_cm(size) > TEMPLE_CM
     arm, reach = (cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * max(size // k, 1) + 1,) * 2) for k in (50, 60))
     dark = ((luma < HAIR * skin) & side).astype(np.uint8)
     wide = cv2.dilate(cv2.morphologyEx(dark, cv2.MORPH_OPEN, arm), reach)
@@ -401,8 +409,7 @@ def _without_lines(
     """
     size, n = len(confidence), min(len(confidence), LINES_SIZE)
     shown = cv2.resize(confidence, (n, n), interpolation=cv2.INTER_AREA)
-    _, parts = cv2.connectedComponents((shown <= 0.2).astype(np.uint8))
-    outside = (parts == parts[0, 0]).astype(np.uint8)  # and not the shadows of nostrils and lips
+    outside = _outside(shown)
     edge = cv2.distanceTransform(1 - outside, cv2.DIST_L2, 5) + cv2.distanceTransform(outside, cv2.DIST_L2, 5)
     zone = (np.clip(2 - edge / (BESIDE_SHARE * n), 0, 1) * _cheek(n)).astype(np.float32)
     zone = cv2.GaussianBlur(zone, (0, 0), 0.01 * n) * _cheek(n)
