@@ -296,7 +296,7 @@ def test_codec_rule_and_refusals():
 
 def test_preset_follows_quality():
     shot = shot_of(YUV8, BT709, 1)
-    assert plan_encoding(".mp4", shot, waived(quality="draft")).options == {"preset": "veryfast", "crf": "16"}
+    assert plan_encoding(".mp4", shot, waived(quality="draft")).options == {"preset": "superfast", "crf": "19"}
     assert plan_encoding(".mp4", shot, waived(quality="final", crf=20)).options == {"preset": "slow", "crf": "20"}
 
 

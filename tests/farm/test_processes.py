@@ -21,6 +21,7 @@ from digidouble.farm.processes import Processes, worth_processes
 from digidouble.farm.segments import segments_folder, split
 from digidouble.farm.shares import Shares
 from digidouble.footage import FootageSettings
+from digidouble.perception.content import ContentGate
 from digidouble.schema.time import FrameRange
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="processes cannot inherit a pipe here")
@@ -57,11 +58,11 @@ def waits_for_helper(monkeypatch) -> None:
     """This process takes its first segment only when a helper has made one: without that it would have done all before."""
     own, rendered, made = processes._own, processes._Helper.rendered, []
 
-    def later(crew, shares, done, seen, first) -> None:
+    def later(crew, shares, done, seen) -> None:
         end = time.monotonic() + 60
         while not made and time.monotonic() < end:
             time.sleep(0.02)
-        own(crew, shares, done, seen, first)
+        own(crew, shares, done, seen)
 
     def noted(self, segment):
         try:
@@ -142,9 +143,7 @@ def test_a_killed_helper_loses_nothing(files, tmp_path, eager, monkeypatch):  # 
 
     waits_for_helper(monkeypatch)
     monkeypatch.setattr(processes._Helper, "rendered", kill_first)
-    monkeypatch.setattr(
-        processes, "_own", lambda crew, shares, done, seen, first: done.put(None)
-    )  # nobody is left to take it
+    monkeypatch.setattr(processes, "_own", lambda crew, shares, done, seen: done.put(None))  # nobody is left to take it
     made = render(files, tmp_path / "two.mkv", TWO)
     assert killed and made.frames == FRAMES
     assert any("1 worker processes were lost" in n for n in made.notes)
@@ -157,30 +156,23 @@ def test_what_a_helper_refuses_ends_the_render(files, tmp_path, eager, monkeypat
     monkeypatch.setattr(
         local, "job_of", lambda *args: replace(job := job_of(*args), facts=job.facts | {"machine": "another"})
     )
-    monkeypatch.setattr(processes, "_own", lambda crew, shares, done, seen, first: None)
+    monkeypatch.setattr(processes, "_own", lambda crew, shares, done, seen: None)
     with pytest.raises(FarmError, match="machine differ there"):
         render(files, tmp_path / "two.mkv", TWO)
     assert list(tmp_path.iterdir()) == [] and all(map(gone, eager))
 
 
-def test_a_plate_that_is_refused_while_helpers_begin_leaves_nothing(files, tmp_path, eager, monkeypatch):  # noqa: F811
-    made, rendered = [], processes._Helper.rendered
+def test_a_plate_that_is_refused_when_a_helper_shows_it_leaves_nothing(files, tmp_path, eager, monkeypatch):  # noqa: F811
+    waits_for_helper(monkeypatch)
 
-    def noted(self, segment):
-        made.append(segment)
-        return rendered(self, segment)
+    def refuse(gate, where, frame, rgb8):
+        if where == "plate":
+            raise ContentRefused("adult content")
 
-    def refuse(gate, plate, indices) -> None:
-        end = time.monotonic() + 60
-        while not made and time.monotonic() < end:
-            time.sleep(0.02)
-        raise ContentRefused("adult content")
-
-    monkeypatch.setattr(processes._Helper, "rendered", noted)
-    monkeypatch.setattr(local, "look_at_plate", refuse)
+    monkeypatch.setattr(ContentGate, "look", refuse)
     with pytest.raises(ContentRefused):
         render(files, tmp_path / "two.mkv", TWO)
-    assert made and list(tmp_path.iterdir()) == [] and all(map(gone, eager))
+    assert eager and list(tmp_path.iterdir()) == [] and all(map(gone, eager))
 
 
 def test_an_interruption_ends_helpers_and_keeps_what_is_done(files, tmp_path, eager):  # noqa: F811

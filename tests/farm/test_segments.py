@@ -368,14 +368,15 @@ def test_a_pass_that_was_harmed_is_rendered_again(files, tmp_path):
     assert rendered_with_passes(files, tmp_path / "cut").continued == 16
 
 
-def test_nothing_refused_stays_and_no_other_frame_is_believed(files, tmp_path):
+@pytest.mark.parametrize("refused", ["plate", "result"])
+def test_nothing_refused_stays_and_no_other_frame_is_believed(files, tmp_path, refused):
     """The gate sees its frames whoever rendered them: what it refuses is refused in a continued run, too, and is not kept."""
     from digidouble.errors import ContentRefused
     from digidouble.perception.content import ContentGate
 
     class Refuses(ContentGate):
         def look(self, where, frame, rgb8):
-            if where == "result" and frame == 0:
+            if where == refused and frame == 0:
                 raise ContentRefused("frame 0")
             return super().look(where, frame, rgb8)
 

@@ -59,7 +59,7 @@ _ENCODERS = {
     "dnxhr444": "dnxhd",
     "ffv1": "ffv1",
 }
-_PRESETS = {"draft": ("veryfast", 16), "standard": ("fast", 15), "final": ("slow", 12)}
+_PRESETS = {"draft": ("superfast", 19), "standard": ("fast", 15), "final": ("slow", 12)}
 _PQ, _HLG = 16, 18
 _REORDERED = {"h264": 2, "h265": 2}  # frames by which decoding may run ahead of showing: B pyramids of x264 and x265
 

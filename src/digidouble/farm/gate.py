@@ -7,6 +7,7 @@ import numpy as np
 from digidouble.footage import Footage
 from digidouble.perception.content import ContentGate
 from digidouble.schema.colour import rgb8_from_frame
+from digidouble.schema.frame import Frame
 from digidouble.schema.time import FrameRange
 
 LEAST_LOOKS = 8  # at a plate or a result, unless it is shorter
@@ -24,17 +25,33 @@ def frames_to_look_at(frames: FrameRange, fps: float) -> frozenset[int]:
     return frozenset(int(i) for i in np.linspace(frames.start, frames.end_exclusive - 1, count).round())
 
 
+def has_seen_plate(gate: ContentGate) -> bool:
+    """Whether a gate has been shown a plate; it is not asked again."""
+    return any(score.where == "plate" for score in gate.scores)
+
+
+def look_at(gate: ContentGate, where: str, frame: Frame) -> None:
+    """Show the gate a frame of the "plate" or the "result". Raises ContentRefused: it has adult content."""
+    gate.look(where, frame.index, rgb8_from_frame(frame, GATE_SIDE))
+
+
 def look_at_plate(gate: ContentGate, plate: Footage, indices: frozenset[int]) -> None:
-    """Show the gate a plate before anything else is done with it; a gate that has seen one is not asked again.
+    """Show the gate a plate before anything else is done with it, unless it has seen one. (A render that has its analysis shows the plate's
+    frames as they pass.)
 
     Of a long plate it sees the key frames before `indices` (what lies between two of them takes long to decode, and it sees the result
-    at `indices` themselves), of one with fewer than LEAST_LOOKS such frames `indices`.
+    at `indices` themselves), of one with fewer than LEAST_LOOKS such frames `indices`, decoded in one go.
 
     Raises:
         ContentRefused: it has adult content.
     """
-    if any(score.where == "plate" for score in gate.scores):
+    if has_seen_plate(gate):
         return
     near = {plate.near(index).index for index in indices} if len(indices) >= LEAST_LOOKS else set[int]()
-    for index in sorted(near if len(near) >= LEAST_LOOKS else indices):
-        gate.look("plate", index, rgb8_from_frame(plate.frame(index), GATE_SIDE))
+    if len(near) >= LEAST_LOOKS:
+        frames = map(plate.frame, sorted(near))
+    else:
+        every = plate.frames(FrameRange(min(indices), max(indices) + 1))
+        frames = (frame for frame in every if frame.index in indices)
+    for frame in frames:
+        look_at(gate, "plate", frame)

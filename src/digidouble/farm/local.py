@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import closing, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from digidouble.deliver.writer import open_writer
 from digidouble.errors import NoFace, SettingsError
 from digidouble.farm.cluster import Asked, Cluster
 from digidouble.farm.crew import Crew
-from digidouble.farm.gate import default_gate, frames_to_look_at, look_at_plate
+from digidouble.farm.gate import default_gate, frames_to_look_at
 from digidouble.farm.looks import Looks, curves_of
 from digidouble.farm.node import Sources, alone, job_of, not_files
 from digidouble.farm.prepared import Assets, faces_in, passes_plan, prepare_shot, with_hair
@@ -77,9 +77,6 @@ def render_shot(
         plan = plan_segments(out, performance.shot, delivery, frames, faces_in(performance, frames.start))
         passes = passes_plan(performance, casts, plan, settings)  # likewise
         looked_at = frames_to_look_at(frames, float(performance.shot.rate.fps))
-        gated = partial(_look_at_plate, gate, plate, looked_at, clock)
-        if len(processes) == 0 or passes is not None:  # else the others begin meanwhile
-            gated()
         place = Place.beside(plan, with_hair(passes, _hair(casts, plate, settings, clock)))
         looks = Looks(casts, frames, settings.samples, gate, looked_at, plan.mark)
         asked = _revocations_note(settings)
@@ -94,11 +91,10 @@ def render_shot(
                 crew = Crew(plate, casts, place, int(settings.workers), clock)
                 with (
                     closing(crew),
-                    closing(_rendered(store, crew, processes, assets, settings, looks, moved, gated)) as rendered,
+                    closing(_rendered(store, crew, processes, assets, settings, looks, moved)) as rendered,
                 ):
                     for segment in rendered:
                         store.keep(segment)
-            gated()  # of a run that had nothing left to render, too
             clock.start()
             looks.take_rest(plate)
             clock.lap("gate")
@@ -121,13 +117,6 @@ def render_shot(
             *([f"continued: {continued} of {len(frames)} frames were there already"] if continued else []),
         ),
     )
-
-
-def _look_at_plate(gate: ContentGate, plate: Footage, looked_at: frozenset[int], clock: StageClock) -> None:
-    """As `gate.look_at_plate`, and its time is booked."""
-    clock.start()
-    look_at_plate(gate, plate, looked_at)
-    clock.lap("gate")
 
 
 def _hair(
@@ -183,21 +172,21 @@ def _are_files(assets: Assets) -> bool:
 
 
 def _rendered(
-    store: SegmentStore, crew: Crew, processes: Processes, assets: Assets, settings: RenderSettings, looks: Looks, moved: _Moved,
-    gated: Callable[[], None],
+    store: SegmentStore, crew: Crew, processes: Processes, assets: Assets, settings: RenderSettings, looks: Looks, moved: _Moved
 ) -> Generator[FrameRange, None, None]:  # fmt: skip
-    """Segments that are not there yet, on this machine: by processes when there are any, else by threads of this one. `gated`: what this
-    process does before it renders."""
+    """Segments that are not there yet, on this machine: by processes when there are any, else by threads of this one."""
 
     def seen(source: Frame, result: Frame) -> None:
+        crew.clock.start()
         looks.take(source, result)
+        crew.clock.lap("gate")
         moved.by(1)
 
     if len(processes) and store.missing:
         plate, performance, _ = assets
         job = job_of(store, settings, plate, performance, looks.wanted)
         start = Start(job, store.place.folder, store.place.passes_folder)
-        yield from processes.render(crew, start, store.missing, looks.take, moved.by, gated)
+        yield from processes.render(crew, start, store.missing, looks.take, moved.by)
         if processes.lost:
             store.notes.append(
                 f"{processes.lost} worker processes were lost (out of memory?); the others did their work"

@@ -1,4 +1,4 @@
-"""What is looked at while a shot is rendered: finished frames that the content gate sees, and pictures and curves for the report.
+"""What is looked at while a shot is rendered: frames that the content gate sees, and pictures and curves for the report.
 
 Whoever renders a frame that is wanted shows it. One that an earlier run made is rendered again: a frame is a pure function of cast and plate.
 """
@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from digidouble.farm.gate import GATE_SIDE
+from digidouble.farm.gate import has_seen_plate, look_at
 from digidouble.farm.settings import Sample
 from digidouble.footage import Footage
 from digidouble.perception.content import ContentGate
@@ -26,13 +26,15 @@ Curves = dict[str, tuple[list[int], list[float]]]
 
 
 class Looks:
-    """Takes finished frames as they pass, in any order; keeps or shows to the gate those that are wanted."""
+    """Takes finished frames as they pass, in any order; keeps or shows to the gate those that are wanted, and the plate's, too, if it has
+    not seen the plate."""
 
     def __init__(
         self, casts: list[PreparedCast], frames: FrameRange, samples: int, gate: ContentGate, gate_frames: frozenset[int], mark: int | None
     ) -> None:  # fmt: skip
         """`samples`: pictures to keep, evenly spread over the frames in which the main face is shown."""
         self._casts, self._gate, self._gate_frames, self._mark = casts, gate, gate_frames, mark
+        self._plate_too = not has_seen_plate(gate)
         track = casts[0].plan.track
         shown = [i for i in frames if track.shown_at(i) > 0.5] if samples else []
         wanted = np.linspace(0, len(shown) - 1, min(samples, len(shown))).round()
@@ -46,7 +48,7 @@ class Looks:
         return frozenset(self._left)
 
     def take(self, source: Frame, result: Frame) -> None:
-        """A frame of the plate and what became of it, from any thread. Raises ContentRefused: the gate saw adult content."""
+        """A frame of the plate and what became of it, from any thread. Raises ContentRefused: the gate saw adult content on either."""
         if result.index not in self._left:  # most frames: they do not wait while another one is looked at
             return
         with self._lock:
@@ -54,9 +56,14 @@ class Looks:
                 return
             self._left.discard(result.index)
             if result.index in self._gate_frames:
-                self._gate.look("result", result.index, rgb8_from_frame(result, GATE_SIDE))
+                self._see(source, result)
             if result.index in self._sampled:
                 self._samples[result.index] = _sample(self._casts[0], source, result)
+
+    def _see(self, source: Frame, result: Frame) -> None:
+        if self._plate_too:
+            look_at(self._gate, "plate", source)
+        look_at(self._gate, "result", result)
 
     def take_rest(self, plate: Footage) -> None:
         """Render those that have not passed. Raises as `take`."""

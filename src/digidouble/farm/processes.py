@@ -64,7 +64,6 @@ class Processes:
         segments: list[FrameRange],
         look: Seen,
         moved: Callable[[int], None],
-        first: Callable[[], None],
     ) -> Iterator[FrameRange]:
         """Render segments into their place; yields each when it is complete on the disk, in any order.
 
@@ -72,7 +71,6 @@ class Processes:
             crew: of this process. start: what the others are told.
             look: called with finished frames, at least those that are wanted, by any thread. Whatever it raises ends the rendering.
             moved: called with the number of frames that were made.
-            first: what this process does before it renders, while the others begin. Whatever it raises ends the rendering.
 
         Raises:
             DigidoubleError: as `Crew.render`, in whichever process.
@@ -86,7 +84,7 @@ class Processes:
             look(source, result)
             moved(1)
 
-        own = threading.Thread(target=_own, args=(crew, shares, done, seen, first), daemon=True)
+        own = threading.Thread(target=_own, args=(crew, shares, done, seen), daemon=True)
         led = [
             threading.Thread(target=self._led, args=(n, crew, start, shares, done), daemon=True)
             for n in range(1, len(self) + 1)
@@ -138,11 +136,10 @@ class Processes:
         done.put(None)
 
 
-def _own(crew: Crew, shares: Shares, done: Done, seen: Seen, first: Callable[[], None]) -> None:
+def _own(crew: Crew, shares: Shares, done: Done, seen: Seen) -> None:
     """What this process renders itself."""
     lane = Lane(crew)
     try:
-        first()
         while (segment := shares.next(0)) is not None:
             lane.render(segment, seen)
             done.put((segment, None))
