@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Bool, Float32, Int32
 
+from digidouble.schema.kernels import interpolate
 from digidouble.schema.mesh import BROWS, NOSTRILS, OUTER_LIPS, face_model
 
 
@@ -27,8 +28,9 @@ class UvGrid:
 
     def carried(self, values: Float32[np.ndarray, "p c"]) -> Float32[np.ndarray, "g g c"]:
         """Per-point values (positions, normals, gains) interpolated to the texels; zero where nothing covers."""
-        out = np.einsum("rck,rckd->rcd", self.weights, values[self.points])
-        out[~self.covered] = 0
+        values = np.ascontiguousarray(values, np.result_type(values, np.float32))
+        out = np.empty((self.size, self.size, values.shape[1]), values.dtype)
+        interpolate(self.points, self.weights, self.covered, values, out)
         return out
 
 

@@ -1,4 +1,4 @@
-"""Inner loops, compiled: colour conversion, called only by `schema.colour`, which documents the meaning, and two that fill triangles.
+"""Inner loops, compiled: colour conversion, called only by `schema.colour`, which documents the meaning, and those that walk over meshes.
 
 Conventions: `roi` is (x0, y0, x1, y1) in luma pixels. `sx`, `sy` are the log2 chroma subsampling. `k` holds the
 matrix: [y_offset, y_scale, c_mid, r_cr, g_cb, g_cr, b_cb | kr, kg, kb, y_gain, cb_gain, cr_gain], the first seven from
@@ -251,6 +251,36 @@ def fill_triangles(points, triangles, out):
                 v = ((bx - ax) * (y - ay) - (by - ay) * (x - ax)) / area
                 if u >= -1e-6 and v >= -1e-6 and u + v <= 1.000001:
                     out[y, x] = 255
+
+
+@_jit
+def interpolate(points, weights, covered, values, out):
+    """out [h,w,d] = values [n,d] at the three points [h,w,3] of each texel by weights [h,w,3]; zero where not covered [h,w]."""
+    h, w, d = out.shape
+    for y in range(h):
+        for x in range(w):
+            if covered[y, x]:
+                i, j, k = points[y, x, 0], points[y, x, 1], points[y, x, 2]
+                a, b, c = weights[y, x, 0], weights[y, x, 1], weights[y, x, 2]
+                for n in range(d):
+                    out[y, x, n] = a * values[i, n] + b * values[j, n] + c * values[k, n]
+            else:
+                for n in range(d):
+                    out[y, x, n] = 0
+
+
+@_jit
+def add_triangle_normals(points, triangles, out):
+    """Adds to each point of out [n,3] the normals of its triangles [t,3] over points [n,3], as long as twice their areas."""
+    for corner in range(3):
+        for t in range(triangles.shape[0]):
+            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            ax, ay, az = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1], points[j, 2] - points[i, 2]
+            bx, by, bz = points[k, 0] - points[i, 0], points[k, 1] - points[i, 1], points[k, 2] - points[i, 2]
+            n = triangles[t, corner]
+            out[n, 0] += ay * bz - az * by
+            out[n, 1] += az * bx - ax * bz
+            out[n, 2] += ax * by - ay * bx
 
 
 @_jit
