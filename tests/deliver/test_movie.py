@@ -297,6 +297,8 @@ def test_codec_rule_and_refusals():
 def test_preset_follows_quality():
     shot = shot_of(YUV8, BT709, 1)
     assert plan_encoding(".mp4", shot, waived(quality="draft")).options == {"preset": "superfast", "crf": "19"}
+    hevc = plan_encoding(".mp4", shot, waived(quality="draft", codec="h265")).options
+    assert (hevc["preset"], hevc["crf"]) == ("veryfast", "16")
     assert plan_encoding(".mp4", shot, waived(quality="final", crf=20)).options == {"preset": "slow", "crf": "20"}
 
 

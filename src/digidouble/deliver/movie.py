@@ -59,7 +59,10 @@ _ENCODERS = {
     "dnxhr444": "dnxhd",
     "ffv1": "ffv1",
 }
-_PRESETS = {"draft": ("superfast", 19), "standard": ("fast", 15), "final": ("slow", 12)}
+_PRESETS = {
+    "h264": {"draft": ("superfast", 19), "standard": ("fast", 15), "final": ("slow", 12)},
+    "h265": {"draft": ("veryfast", 16), "standard": ("fast", 15), "final": ("slow", 12)},
+}
 _PQ, _HLG = 16, 18
 _REORDERED = {"h264": 2, "h265": 2}  # frames by which decoding may run ahead of showing: B pyramids of x264 and x265
 
@@ -383,12 +386,10 @@ def _depth(pix_fmt: str) -> int:
 
 
 def _options(codec: Codec, pix_fmt: str, settings: DeliverySettings) -> dict[str, str]:
-    preset, default_crf = _PRESETS[settings.quality]
-    crf = str(default_crf if settings.crf is None else settings.crf)
-    if codec == "h264":
-        return {"preset": preset, "crf": crf}
-    if codec == "h265":
-        return {"preset": preset, "crf": crf, "x265-params": f"log-level=error:pools={settings.threads}"}
+    if codec in _PRESETS:
+        preset, default_crf = _PRESETS[codec][settings.quality]
+        made = {"preset": preset, "crf": str(default_crf if settings.crf is None else settings.crf)}
+        return made | ({"x265-params": f"log-level=error:pools={settings.threads}"} if codec == "h265" else {})
     if codec == "ffv1":
         return {"level": "3", "g": "1", "slicecrc": "1"}
     if codec == "dnxhr444":
