@@ -203,7 +203,9 @@ def test_revoked_consent_is_refused_and_leaves_nothing(excerpt, astronaut_person
 
 
 @pytest.mark.parametrize("first_bad", [0, 8, 10])
-def test_adult_content_is_refused_and_leaves_nothing(excerpt, astronaut_persona, tmp_path, monkeypatch, first_bad):
+def test_adult_content_is_refused_and_leaves_nothing(
+    excerpt, astronaut_persona, tmp_path, monkeypatch, analyses_cached_here, first_bad
+):
     class Turns:
         looks = 0
 
@@ -215,3 +217,4 @@ def test_adult_content_is_refused_and_leaves_nothing(excerpt, astronaut_persona,
     swap = ("swap", excerpt.plate, "--cast", f"main={astronaut_persona}", "-o", tmp_path / "x.mp4")
     refused(cli(*swap), 1, "plate's" if first_bad < 8 else "result's", "adult content", "Nothing was written")
     assert left_behind(tmp_path) == []
+    assert len(left_behind(analyses_cached_here / "performances")) == (0 if first_bad < 8 else 1)

@@ -368,8 +368,9 @@ def test_a_pass_that_was_harmed_is_rendered_again(files, tmp_path):
     assert rendered_with_passes(files, tmp_path / "cut").continued == 16
 
 
+@pytest.mark.parametrize("passes", [False, True])
 @pytest.mark.parametrize("refused", ["plate", "result"])
-def test_nothing_refused_stays_and_no_other_frame_is_believed(files, tmp_path, refused):
+def test_nothing_refused_stays_and_no_other_frame_is_believed(files, tmp_path, refused, passes):
     """The gate sees its frames whoever rendered them: what it refuses is refused in a continued run, too, and is not kept."""
     from digidouble.errors import ContentRefused
     from digidouble.perception.content import ContentGate
@@ -381,12 +382,14 @@ def test_nothing_refused_stays_and_no_other_frame_is_believed(files, tmp_path, r
             return super().look(where, frame, rgb8)
 
     out = tmp_path / "a.mp4"
-    stopped(files, out)
+    settings = RenderSettings(passes=tmp_path / "passes" if passes else None)
+    stopped(files, out, settings=settings)
+    assert list(tmp_path.iterdir()) != []
     plate, perf, persona = files
     with open_footage(plate) as footage, pytest.raises(ContentRefused):
         casting = {"main": load_persona(persona)}
-        render_shot(footage, load_performance(perf), casting, out, RenderSettings(), UNMARKED, gate=Refuses())
-    assert list(tmp_path.iterdir()) == []
+        render_shot(footage, load_performance(perf), casting, out, settings, UNMARKED, gate=Refuses())
+    assert [f for f in tmp_path.rglob("*") if f != settings.passes] == []
 
 
 def test_the_matte_is_in_the_alpha_of_every_segment_and_the_join_is_signed_once(files, tmp_path):

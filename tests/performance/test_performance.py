@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+import time
 import tracemalloc
 
 import numpy as np
 import pytest
 from synthetic import FRONT_LIGHT, TruthPerceiver, action_index, bump, person, shoot, still
 
-from digidouble.errors import CastingError, SettingsError
+from digidouble.errors import CastingError, MediaError, SettingsError
 from digidouble.performance import analyse, load_performance
 from digidouble.performance.finish import Finished, Span, _hold
 from digidouble.performance.settings import PerformSettings
+from digidouble.performance.tracklets import UNREAD
 from digidouble.schema.colour import linear_from_frame
 from digidouble.schema.frame import Roi
 from digidouble.schema.track import SKIN_GRID
@@ -295,6 +298,54 @@ def equal(a, b, exact=True) -> None:
 def test_same_input_same_bytes(talk, talk_perf, tmp_path):
     again = analyse(talk.footage(), tmp_path / "again.perf", perceiver=TruthPerceiver(talk, 0.4))
     assert again.read_bytes() == talk_perf.read_bytes()
+
+
+@pytest.mark.parametrize("helpers", [1, 4])
+def test_helpers_that_are_late_change_nothing(talk, talk_perf, tmp_path, monkeypatch, helpers):
+    """What is read on the side is read whole, of its own frame, and written in order. Few frames wait for it."""
+
+    class Late(TruthPerceiver):
+        begun, most = 0, 0
+
+        def mesh(self, rgb8, roi):
+            self.begun += 1
+            self.most = max(self.most, self.begun - self.calls["matte"])
+            return super().mesh(rgb8, roi)
+
+        def matte(self, rgb8, points_px):
+            time.sleep(0.02 * (self.frame_of(rgb8) % 3))
+            return super().matte(rgb8, points_px)
+
+    monkeypatch.setattr(sys.modules["digidouble.performance.analyse"], "HELPERS", helpers)  # the function has its name
+    late = Late(talk, 0.4)
+    assert analyse(talk.footage(), tmp_path / "late.perf", perceiver=late).read_bytes() == talk_perf.read_bytes()
+    assert 2 < late.most <= UNREAD + 4  # three looks began the run
+
+
+def test_a_helper_that_fails_ends_the_analysis(talk, tmp_path):
+    class Breaks(TruthPerceiver):
+        def matte(self, rgb8, points_px):
+            if self.frame_of(rgb8) == 38:
+                raise RuntimeError("no matte of frame 38")
+            return super().matte(rgb8, points_px)
+
+    with pytest.raises(RuntimeError, match="frame 38"):
+        analyse(talk.footage(), tmp_path / "broken.perf", perceiver=Breaks(talk))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_frame_is_shown_and_what_that_raises_ends_the_analysis(talk, tmp_path):
+    seen = []
+    analyse(talk.footage(), tmp_path / "s.perf", perceiver=TruthPerceiver(talk), shown=lambda f: seen.append(f.index))
+    assert seen == list(range(40))
+
+    def refuse(frame):
+        if frame.index == 7:
+            raise MediaError("frame 7 is refused")
+
+    with pytest.raises(MediaError, match="frame 7"):
+        analyse(talk.footage(), tmp_path / "refused.perf", perceiver=TruthPerceiver(talk), shown=refuse)
+    assert [f.name for f in tmp_path.iterdir()] == ["s.perf"]
 
 
 def test_folder_form_reads_the_same(talk_perf, tmp_path):

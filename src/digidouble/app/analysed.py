@@ -12,6 +12,7 @@ from digidouble.app.show import Show
 from digidouble.errors import AssetError, OutputError, UnreadableMedia
 from digidouble.footage import Footage, FootageSettings, open_footage
 from digidouble.performance import PerformSettings, analyse, load_performance
+from digidouble.performance.analyse import Shown
 from digidouble.performance.kept import analysis_key
 from digidouble.schema.performance import Performance
 from digidouble.schema.shot import Shot
@@ -87,8 +88,10 @@ def at_plate(performance: Performance, plate: Footage) -> Performance:
     return replace(performance, shot=replace(performance.shot, path=plate.shot.path))
 
 
-def analysed(plate: Footage, settings: PerformSettings, show: Show) -> Analysed:
+def analysed(plate: Footage, settings: PerformSettings, show: Show, shown: Shown | None = None) -> Analysed:
     """The analysis of a plate: from the cache, or made now and kept there.
+
+    `shown`: called with every frame of a plate that is analysed now. What it raises ends the analysis, and nothing is kept.
 
     Raises:
         OutputError: the cache cannot be written. MediaError: the plate cannot be read to its end.
@@ -108,7 +111,7 @@ def analysed(plate: Footage, settings: PerformSettings, show: Show) -> Analysed:
     except OSError as e:
         raise OutputError(f"{path.parent}: the cache cannot be written ({e.strerror}); set DIGIDOUBLE_CACHE") from e
     with show.progress("analysing") as progress:
-        analyse(plate, path, settings, progress)
+        analyse(plate, path, settings, progress, shown=shown)
     _prune(path.parent, keep=path)
     return Analysed(at_plate(load_performance(path), plate), path, False, time.perf_counter() - started)
 

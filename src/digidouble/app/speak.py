@@ -32,7 +32,7 @@ from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import CastingError, NoFace
 from digidouble.farm import RenderResult, RenderSettings, left_out, render_shot
-from digidouble.farm.gate import default_gate, frames_to_look_at, look_at_plate
+from digidouble.farm.gate import default_gate, frames_to_look_at, plate_shown
 from digidouble.footage import Footage, FootageSettings
 from digidouble.footage.still import scaled_still
 from digidouble.performance import PerformSettings, analyse, load_performance
@@ -191,16 +191,17 @@ def _plate(path: Path, settings: FootageSettings, show: Show) -> Iterator[Footag
 
 
 def _analysis(plate: Footage, track: str, folder: Path, show: Show) -> Performance:
-    """Who is on the plate, after the content gate has seen it.
+    """Who is on the plate. One that is analysed now is shown to the content gate.
 
     Raises:
         NoFace: nobody. CastingError: a portrait shows several faces and none is named, or there is no such track.
     """
     shot, settings = plate.shot, PerformSettings()
     still = shot.frame_count == 1
-    look_at_plate(default_gate(), plate, frames_to_look_at(FrameRange(0, shot.frame_count), float(shot.rate.fps)))
-    kept = analyse(plate, folder / "portrait.perf", settings) if still else None
-    found = load_performance(kept) if kept else analysed(plate, settings, show).performance
+    looked_at = frames_to_look_at(FrameRange(0, shot.frame_count), float(shot.rate.fps))
+    shown = plate_shown(default_gate(), looked_at)
+    kept = analyse(plate, folder / "portrait.perf", settings, shown=shown) if still else None
+    found = load_performance(kept) if kept else analysed(plate, settings, show, shown).performance
     if not found.tracks:
         raise NoFace(
             f"{shot.path}: no face was found, so nobody can speak here. Use a picture or footage that shows one face clearly."

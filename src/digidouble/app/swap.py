@@ -23,7 +23,7 @@ from digidouble.deliver.settings import DeliverySettings
 from digidouble.deliver.writer import open_writer
 from digidouble.errors import SettingsError
 from digidouble.farm import RenderResult, RenderSettings, left_out, render_shot
-from digidouble.farm.gate import default_gate, frames_to_look_at, look_at_plate
+from digidouble.farm.gate import default_gate, frames_to_look_at, plate_shown
 from digidouble.footage import Footage, FootageSettings
 from digidouble.footage.edit import is_edit
 from digidouble.perception.content import ContentGate
@@ -213,7 +213,7 @@ def _ready(
     footage: FootageSettings,
     show: Show,
 ) -> Iterator[Plate]:
-    """Open and analyse. What can be refused is refused before the analysis."""
+    """Open and analyse. What can be refused is refused before the analysis, or as its frames are read."""
     render, gate = rendering
     if is_performance(plate):
         performance = load_performance(plate)
@@ -226,8 +226,8 @@ def _ready(
     with open_plate(plate, footage, show) as opened:
         _can_write(out, opened, render.frame_range, delivery)
         frames = (render.frame_range or FrameRange(0, opened.shot.frame_count)).clipped(opened.shot.frame_count)
-        look_at_plate(gate, opened, frames_to_look_at(frames, float(opened.shot.rate.fps)))
-        found = analysed(opened, PerformSettings(slides=render.fusion), show)
+        shown = plate_shown(gate, frames_to_look_at(frames, float(opened.shot.rate.fps)))
+        found = analysed(opened, PerformSettings(slides=render.fusion), show, shown)
         yield Plate(opened, found.performance, {"reused": found.reused, "wall_s": found.seconds, "path": found.path})
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 
 import cv2
 import numpy as np
@@ -21,6 +20,7 @@ from digidouble.farm.segments import Place
 from digidouble.footage import Footage
 from digidouble.pipeline import render_frame, render_passes
 from digidouble.render import PreparedCast
+from digidouble.schema.ahead import read_ahead
 from digidouble.schema.clock import StageClock
 from digidouble.schema.frame import Frame
 from digidouble.schema.layers import Layer
@@ -30,7 +30,6 @@ AHEAD = 4  # frames decoded or pending per worker
 Finished = tuple[Frame, list[Layer]]
 Rendered = Generator[tuple[Frame, Frame, list[Layer]], None, None]  # plate frame, finished frame, its layers; in order
 Seen = Callable[[Frame, Frame], None]
-Decoded = queue.Queue[Frame | BaseException | None]
 
 
 class Crew:
@@ -113,48 +112,35 @@ class Crew:
 
     def _rendered(self, frames: FrameRange, passes: StagedPasses | None) -> Rendered:
         """Several frames at a time; at most AHEAD a worker are in memory."""
-        decoded: Decoded = queue.Queue(maxsize=AHEAD * self._workers)
-        stop = threading.Event()
-        reader = threading.Thread(target=self._decode, args=(frames, decoded, stop), name="decode", daemon=True)
-        reader.start()
         pending: deque[tuple[Frame, Future[Finished]]] = deque()
-        try:
-            with ThreadPoolExecutor(self._workers, thread_name_prefix="render") as pool:
-                try:
-                    ended = False
-                    while pending or not ended:
-                        while not ended and len(pending) < AHEAD * self._workers // 2 + 1:
-                            item = decoded.get()
-                            if isinstance(item, BaseException):
-                                raise item
-                            if item is None:
-                                ended = True
-                                break
-                            pending.append((item, pool.submit(self._finished, item, passes)))
-                        if pending:
-                            source, future = pending.popleft()
-                            yield source, *future.result()
-                except BaseException:
-                    for _, f in pending:
-                        f.cancel()
-                    raise
-        finally:
-            stop.set()
-            reader.join()
+        with (
+            closing(read_ahead(self._decoded(frames), AHEAD * self._workers, "decode")) as decoded,
+            ThreadPoolExecutor(self._workers, thread_name_prefix="render") as pool,
+        ):
+            try:
+                ended = False
+                while pending or not ended:
+                    while not ended and len(pending) < AHEAD * self._workers // 2 + 1:
+                        frame = next(decoded, None)
+                        if frame is None:
+                            ended = True
+                        else:
+                            pending.append((frame, pool.submit(self._finished, frame, passes)))
+                    if pending:
+                        source, future = pending.popleft()
+                        yield source, *future.result()
+            except BaseException:
+                for _, f in pending:
+                    f.cancel()
+                raise
 
-    def _decode(self, frames: FrameRange, decoded: Decoded, stop: threading.Event) -> None:
-        """The plate's frames into the queue, then None; or what went wrong, for the thread that waits to raise."""
-        try:
+    def _decoded(self, frames: FrameRange) -> Generator[Frame, None, None]:
+        """The plate's frames, and on the clock what they cost."""
+        self.clock.start()
+        for frame in self._plate.frames(frames):
+            self.clock.lap("decode")
+            yield frame
             self.clock.start()
-            for frame in self._plate.frames(frames):
-                self.clock.lap("decode")
-                _put(decoded, frame, stop)
-                if stop.is_set():
-                    return
-                self.clock.start()
-            _put(decoded, None, stop)
-        except BaseException as e:
-            _put(decoded, e, stop)
 
 
 class Lane:
@@ -189,20 +175,8 @@ class Lane:
 
     def _one_by_one(self, frames: FrameRange) -> Rendered:
         crew = self._crew
-        crew.clock.start()
-        for frame in crew._plate.frames(frames):
-            crew.clock.lap("decode")
+        for frame in crew._decoded(frames):
             yield frame, *crew._finished(frame, self._passes)
-            crew.clock.start()
-
-
-def _put(q: Decoded, item: Frame | BaseException | None, stop: threading.Event) -> None:
-    while not stop.is_set():
-        try:
-            q.put(item, timeout=0.1)
-            return
-        except queue.Full:
-            continue
 
 
 def matte_over(layers: list[Layer], size_hw: tuple[int, int]) -> Float32[np.ndarray, "h w"]:

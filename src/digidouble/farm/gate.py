@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from digidouble.footage import Footage
@@ -35,9 +37,19 @@ def look_at(gate: ContentGate, where: str, frame: Frame) -> None:
     gate.look(where, frame.index, rgb8_from_frame(frame, GATE_SIDE))
 
 
+def plate_shown(gate: ContentGate, indices: frozenset[int]) -> Callable[[Frame], None]:
+    """What shows the gate these frames of a plate as somebody else reads them. It raises as `look_at`."""
+
+    def shown(frame: Frame) -> None:
+        if frame.index in indices:
+            look_at(gate, "plate", frame)
+
+    return shown
+
+
 def look_at_plate(gate: ContentGate, plate: Footage, indices: frozenset[int]) -> None:
-    """Show the gate a plate before anything else is done with it, unless it has seen one. (A render that has its analysis shows the plate's
-    frames as they pass.)
+    """Show the gate a plate before anything else is done with it, unless it has seen one. (One that is analysed or rendered for a single
+    result is shown as its frames pass.)
 
     Of a long plate it sees the key frames before `indices` (what lies between two of them takes long to decode, and it sees the result
     at `indices` themselves), of one with fewer than LEAST_LOOKS such frames `indices`, decoded in one go.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -21,11 +24,17 @@ from digidouble.performance.modalities import Senses, add_modalities
 from digidouble.performance.settings import PerformSettings
 from digidouble.performance.store import PerfStore, load_performance, shot_facts
 from digidouble.performance.tracklets import FacePass, Networks, Perceiver, Tracklet
+from digidouble.schema.ahead import read_ahead
 from digidouble.schema.colour import rgb8_from_frame
+from digidouble.schema.frame import Frame
 from digidouble.schema.shot import Shot
 
+AHEAD = 2  # frames decoded before they are looked at
+HELPERS = min(4, os.cpu_count() or 1)  # threads that read what nothing waits for
 Progress = Callable[[int, int], None]
 """Called with (frames done, frames in all)."""
+Shown = Callable[[Frame], None]
+"""Called with every frame as it is read, in order, on another thread."""
 
 
 def analyse(
@@ -35,20 +44,22 @@ def analyse(
     progress: Progress | None = None,
     perceiver: Perceiver | None = None,
     senses: Senses | None = None,
+    shown: Shown | None = None,
 ) -> Path:
     """Write the performance of a plate. A plate without faces gives a performance without tracks.
 
     `perceiver` and `senses` replace the networks that the settings name; `senses` is used with `settings.modalities` only.
+    What `shown` raises ends the analysis.
 
     Raises:
         OutputError: `out` cannot be written. MediaError: the plate cannot be read to its end. WeightsError: a network is missing.
     """
     settings = settings or PerformSettings()
     if not settings.modalities:
-        return _analyse(footage, out, settings, progress, perceiver)
+        return _analyse(footage, out, settings, progress, perceiver, shown)
     made_with = senses or Senses.of(settings)
     with AssetWriter(out, "performance") as writer, tempfile.TemporaryDirectory(prefix="digidouble-perform-") as folder:
-        plain = _analyse(footage, Path(folder) / "plain.perf", settings, _part(progress, 0), perceiver)
+        plain = _analyse(footage, Path(folder) / "plain.perf", settings, _part(progress, 0), perceiver, shown)
         return _with_modalities(plain, footage, writer, made_with, _part(progress, 1))
 
 
@@ -75,13 +86,15 @@ def _with_modalities(
 
 
 def _analyse(
-    footage: Footage, out: Path, settings: PerformSettings, progress: Progress | None, see: Perceiver | None
-) -> Path:
+    footage: Footage, out: Path, settings: PerformSettings, progress: Progress | None, see: Perceiver | None, shown: Shown | None,
+) -> Path:  # fmt: skip
     """Everything but the modalities."""
     folder = Path(tempfile.mkdtemp(prefix="digidouble-perform-"))
     try:
-        with AssetWriter(out, "performance") as writer:
-            tracklets, shot, weights = _watched(footage, folder, settings, progress, see)
+        with AssetWriter(out, "performance") as writer, ThreadPoolExecutor(HELPERS, "perform") as helpers:
+            faces = FacePass(settings, folder, see or Networks(settings), helpers)
+            tracklets, shot = _watched(footage, faces, progress, shown)
+            del faces  # the memory its networks took is there for the rest
             total = shot.frame_count
             chains = join(tracklets, shortest=min(3, total))
             effort = sum(c.effort for c in chains) or 1.0
@@ -89,7 +102,8 @@ def _analyse(
             for track_id, chain in enumerate(chains, 1):
                 finish_chain(chain, track_id, shot.cuts, total, settings, writer)
                 tracks.append({"track_id": track_id, "weight": chain.effort / effort})
-            facts = {"shot": shot_facts(shot), "tracks": tracks, "settings": asdict(settings), "weights": weights}
+            facts = {"shot": shot_facts(shot), "tracks": tracks, "settings": asdict(settings)}
+            facts["weights"] = {} if see else _weights_used()
             return writer.finish(facts)
     except OSError as e:
         if isinstance(e, DigidoubleError) or e.errno != errno.ENOSPC:
@@ -103,23 +117,29 @@ def _analyse(
 
 
 def _watched(
-    footage: Footage, folder: Path, settings: PerformSettings, progress: Progress | None, see: Perceiver | None
-) -> tuple[list[Tracklet], Shot, dict[str, str]]:
-    """The pass over the pixels: its runs, the shot with its cuts, the networks used. Those are gone afterwards, so that the
-    memory they took is there for the rest."""
-    see = see or Networks(settings)
-    faces, cutter = FacePass(settings, folder, see), CutDetector()
+    footage: Footage, faces: FacePass, progress: Progress | None, shown: Shown | None
+) -> tuple[list[Tracklet], Shot]:
+    """The pass over the pixels: its runs, and the shot with its cuts."""
+    cutter = CutDetector()
     cuts: list[int] = []
-    for frame in footage.frames():
-        rgb8 = rgb8_from_frame(frame)
-        is_cut = cutter.push(thumbnail(rgb8))
-        if is_cut:
-            cuts.append(frame.index)
-        faces.push(frame, rgb8, is_cut)
-        if progress:
-            progress(frame.index + 1, footage.shot.frame_count)
+    with closing(read_ahead(_pictures(footage, shown), AHEAD, "decode")) as pictures:
+        for frame, rgb8 in pictures:
+            is_cut = cutter.push(thumbnail(rgb8))
+            if is_cut:
+                cuts.append(frame.index)
+            faces.push(frame, rgb8, is_cut)
+            if progress:
+                progress(frame.index + 1, footage.shot.frame_count)
     faces.close()
-    return faces.tracklets, replace(footage.shot, cuts=tuple(cuts)), _weights_used(see)
+    return faces.tracklets, replace(footage.shot, cuts=tuple(cuts))
+
+
+def _pictures(footage: Footage, shown: Shown | None) -> Generator[tuple[Frame, UInt8[np.ndarray, "h w 3"]], None, None]:
+    """Every frame, and as the networks see it."""
+    for frame in footage.frames():
+        if shown:
+            shown(frame)
+        yield frame, rgb8_from_frame(frame)
 
 
 def thumbnail(rgb8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "a b 3"]:
@@ -128,9 +148,7 @@ def thumbnail(rgb8: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "a b 3"]:
     return rgb8[::step, ::step]
 
 
-def _weights_used(see: Perceiver) -> dict[str, str]:
-    if not isinstance(see, Networks):
-        return {}
+def _weights_used() -> dict[str, str]:
     from digidouble.weights import registry
 
     used = {"face-mesh-attention", "yunet", "sface", "matte"}

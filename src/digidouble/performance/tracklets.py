@@ -2,10 +2,15 @@
 
 A *tracklet* is an unbroken run of one face. Its observations go to a temporary file as they are made (`Raw`); joining
 tracklets into tracks (`join.py`) and everything two-sided (`finish.py`) comes afterwards.
+
+Only the mesh, and what turned heads are followed by, must be known before the next frame can be looked at. The rest of an observation
+is read by helpers meanwhile.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -34,6 +39,7 @@ SURE_MESH, NO_MESH = 0.03, 0.065  # spread of the looks at a face
 LONGEST_SLIP = 0.6  # of the face's width between where a face was expected and where it is found
 IDENTITY_LOOKS = 6  # embeddings a tracklet
 JUMP = 0.15  # of the face's width: further than this from where it was heading, a run may have changed faces
+UNREAD = 2  # observations of a run that helpers may still be reading: each keeps its frame in memory
 RECORD = np.dtype(
     [
         ("index", "<i4"),
@@ -131,10 +137,18 @@ class Tracklet:
     identities: list[Float32[np.ndarray, "d"]] = field(default_factory=list)
     best_width: float = 0.0
     view: SkinView | None = None  # of the frame before
+    unread: deque[tuple[np.ndarray, Future[None]]] = field(default_factory=deque)
 
     @property
     def end_exclusive(self) -> int:
         return self.start + self.frames
+
+    def write(self, but: int = 0) -> None:
+        """Observations to the file, in order, as helpers are done with them; the last few may be left for later."""
+        while len(self.unread) > but:
+            record, reading = self.unread.popleft()
+            reading.result()
+            self.stream.write(record.tobytes())
 
     def records(self, first: int, count: int) -> np.ndarray:
         """Observations `first` .. `first + count` (row numbers), read from disk."""
@@ -170,8 +184,8 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
 class FacePass:
     """Feeds frames in order; afterwards `tracklets` holds every run."""
 
-    def __init__(self, settings: PerformSettings, folder: Path, perceiver: Perceiver) -> None:
-        self._settings, self._folder, self._see = settings, folder, perceiver
+    def __init__(self, settings: PerformSettings, folder: Path, perceiver: Perceiver, helpers: Executor) -> None:
+        self._settings, self._folder, self._see, self._helpers = settings, folder, perceiver, helpers
         self._active: list[Tracklet] = []
         self.tracklets: list[Tracklet] = []
         self._since_detection = 10**9
@@ -246,6 +260,7 @@ class FacePass:
         return inside and width > 8 and 0.6 < (width + a[3] - a[1]) / max(before + b[3] - b[1], 1e-6) < 1.6
 
     def _end(self, t: Tracklet) -> None:
+        t.write()
         t.stream.close()
         t.view = None  # 0.3 MB that nobody will ask for again
         self._active.remove(t)
@@ -297,15 +312,12 @@ class FacePass:
         width = x1 - x0
         record = np.zeros((), RECORD)
         record["index"], record["score"], record["points"] = frame.index, score, points
-        record["skin"] = skin_grid(frame, points)
-        record["iris"] = iris_colour(frame, points)
-        record["matte"], record["crop"] = self._see.matte(rgb8, points)
-        record["sharpness"], record["grain"] = face_detail(rgb8, points)
-        record["luma"] = luma_crop(rgb8, points)
         record["seen"], record["sure"] = points, 1
+        reading = self._helpers.submit(self._read, record, frame, rgb8, points)
         if carried:
             record["seen"], record["sure"], record["share"] = carried.read, carried.sure, carried.share
             record["step"], record["tied"] = carried.step, carried.tied
+            reading.result()
             if near_half_hidden(record["matte"], record["crop"], points):
                 t.turning.covered()
         if self._settings.smoothing > 0 or t.turning.away:
@@ -314,7 +326,8 @@ class FacePass:
                 carried, trust = skin_motion(t.view, view)
                 record["carried"], record["trust"] = np.clip(carried, -999, 999), np.round(255 * trust)
             t.view = view
-        t.stream.write(record.tobytes())
+        t.unread.append((record, reading))
+        t.write(but=UNREAD)
         t.frames += 1
         t.area_px += width * (y1 - y0)
         off = np.hypot(((x0 + x1) / 2 / w - 0.5) * 2, ((y0 + y1) / 2 / h - 0.5) * 2)
@@ -322,6 +335,16 @@ class FacePass:
         if len(t.identities) < IDENTITY_LOOKS and (t.frames in (1, 12) or width > 1.1 * t.best_width):
             t.identities.append(self._see.embed(rgb8, points))
             t.best_width = max(t.best_width, width)
+
+    def _read(
+        self, record: np.ndarray, frame: Frame, rgb8: UInt8[np.ndarray, "h w 3"], points: Float32[np.ndarray, "478 3"]
+    ) -> None:
+        """The part of an observation that only its points are needed for."""
+        record["skin"] = skin_grid(frame, points)
+        record["iris"] = iris_colour(frame, points)
+        record["matte"], record["crop"] = self._see.matte(rgb8, points)
+        record["sharpness"], record["grain"] = face_detail(rgb8, points)
+        record["luma"] = luma_crop(rgb8, points)
 
 
 def near_half_hidden(
