@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from digidouble.errors import DamagedAsset, NewerSchema, OlderSchema, OutputError, UnreadableMedia, UnsafeAsset
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MAX_MEMBER_BYTES = 512 << 20
 MAX_TOTAL_BYTES = 32 << 30
 MAX_MANIFEST_BYTES = 16 << 20

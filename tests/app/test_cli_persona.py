@@ -212,7 +212,7 @@ class TestHostilePersonas:
 
     def test_newer_schema(self, astronaut_persona, tmp_path):
         def age(members):
-            members["manifest.json"] = members["manifest.json"].replace(b'"schema_version": 4', b'"schema_version": 99')
+            members["manifest.json"] = members["manifest.json"].replace(b'"schema_version": 5', b'"schema_version": 99')
 
         refused(
             cli("persona", "show", rewritten(astronaut_persona, tmp_path / "x.persona", age)),

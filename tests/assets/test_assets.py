@@ -179,7 +179,7 @@ def test_absent_truncated_wrong_kind_newer(tmp_path):
             AssetReader(tmp_path / "t.persona", "persona")
     with pytest.raises(DamagedAsset, match="is a persona, expected a performance"):
         AssetReader(file, "performance")
-    newer = repacked(file, tmp_path / "n.persona", manifest=lambda raw: raw.update(schema_version=5, novelty=[1]))
+    newer = repacked(file, tmp_path / "n.persona", manifest=lambda raw: raw.update(schema_version=6, novelty=[1]))
     with pytest.raises(NewerSchema, match="Update"):
         AssetReader(newer, "persona")
     older = repacked(file, tmp_path / "o.perf", manifest=lambda raw: raw.update(schema_version=1, kind="performance"))

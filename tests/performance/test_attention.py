@@ -54,6 +54,7 @@ def track(
     fixed = {
         "neutral_cm": np.zeros((478, 3)),
         "iris_linear": np.zeros(3),
+        "veil": np.zeros(3),
         "worn": np.zeros((160, 160), np.uint8),
         "identity": np.ones(1),
         "weight": 1.0,

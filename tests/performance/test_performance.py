@@ -11,6 +11,7 @@ import pytest
 from synthetic import FRONT_LIGHT, TruthPerceiver, action_index, bump, person, shoot, still
 
 from digidouble.errors import CastingError, MediaError, SettingsError
+from digidouble.perception.veil import Dark
 from digidouble.performance import analyse, load_performance
 from digidouble.performance.finish import Finished, Span, _hold
 from digidouble.performance.settings import PerformSettings
@@ -346,6 +347,21 @@ def test_every_frame_is_shown_and_what_that_raises_ends_the_analysis(talk, tmp_p
     with pytest.raises(MediaError, match="frame 7"):
         analyse(talk.footage(), tmp_path / "refused.perf", perceiver=TruthPerceiver(talk), shown=refuse)
     assert [f.name for f in tmp_path.iterdir()] == ["s.perf"]
+
+
+@pytest.mark.parametrize(("fog", "expected"), [(0.0, 0.0), (0.14, 0.1)])
+def test_fog_over_a_plate_is_known(talk, tmp_path, monkeypatch, fog, expected):
+    """Eyes as black as eyes are, under a fog of so much of the skin's colour."""
+    tracklets = sys.modules["digidouble.performance.tracklets"]
+    monkeypatch.setattr(tracklets, "darkest", lambda *_: Dark(np.full(3, 0.04 + fog), np.ones(3)))
+    track = load_performance(analyse(talk.footage(), tmp_path / "f.perf", perceiver=TruthPerceiver(talk))).tracks[0]
+    assert abs(float(track.veil.max()) - expected) < 0.035 and np.ptp(track.veil) < 1e-6
+
+
+def test_a_plate_without_eyes_to_look_at_has_no_veil(talk, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules["digidouble.performance.tracklets"], "darkest", lambda *_: None)
+    track = load_performance(analyse(talk.footage(), tmp_path / "n.perf", perceiver=TruthPerceiver(talk))).tracks[0]
+    assert not track.veil.any()
 
 
 def test_folder_form_reads_the_same(talk_perf, tmp_path):

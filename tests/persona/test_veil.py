@@ -9,7 +9,8 @@ import pytest
 from scenes import look_at, person
 from synthetic import still
 
-from digidouble.persona.veil import BLACK, _darkest, without_veil
+from digidouble.perception.veil import BLACK
+from digidouble.persona.veil import _darkest, without_veil
 from digidouble.schema.colour import LUMA
 
 

@@ -7,15 +7,18 @@ import pytest
 from synthetic import person, still
 
 from digidouble.perception.lids import lid_gaps, with_lid_gaps
-from digidouble.perception.shape import neutral_from
+from digidouble.perception.shape import neutral_from, proportions_onto
 from digidouble.render.geometry import (
+    BEND_SHARE,
     LARGEST_CM,
     READ_SHARE,
+    bend_cm,
     double_points,
     facing_weight,
     feather,
     inside_weight,
     lids_down,
+    lips_bent,
     opening_weight,
     persona_offset,
     seen_at_rest,
@@ -43,20 +46,20 @@ def lip_gap(s: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("plate", "persona"), PAIRS)
 def test_neutral_becomes_the_persona_inside_and_stays_the_plate_at_the_oval(plate, persona):
-    from digidouble.perception.shape import proportions_onto
-
     neutral, d = person(plate).neutral_cm, offset(persona, plate)
     out = target_shape(neutral, neutral, d)
     np.testing.assert_allclose(out[M.loops["oval"]], neutral[M.loops["oval"]], atol=1e-4)  # the silhouette
     read = proportions_onto(person(persona).neutral_cm, neutral) - neutral
     read = (read + read[M.mirror] * [-1, 1, 1]) / 2  # people are alike on both sides; what is not was misread
+    bend = bend_cm(read) * lips_bent()
+    read, bent, d = read - bend, d, d - BEND_SHARE * bend
     far = np.linalg.norm(read, axis=1, keepdims=True)
     stretched = d / np.where(np.abs(read) > 1e-6, read, 1)
     # The same way as was read, further, and nowhere beyond the bound.
     assert (np.sum(d * read, 1) >= 0.999 * np.linalg.norm(d, axis=1) * far[:, 0] - 1e-9).all()
     assert 1 < np.median(stretched[far[:, 0] > 0.02]) <= 1 / READ_SHARE + 1e-6
     assert np.linalg.norm(d, axis=1).max() < LARGEST_CM
-    wanted = neutral + d
+    wanted = neutral + bent
     deep = (inside_weight()[:468] > 0.999) & (M.hole_cm[:468] > 1.0)
     assert deep.sum() > 30
     np.testing.assert_allclose(out[:468][deep], wanted[:468][deep], atol=1e-3)
@@ -64,8 +67,10 @@ def test_neutral_becomes_the_persona_inside_and_stays_the_plate_at_the_oval(plat
 
 def test_where_nobody_was_at_rest_lips_and_brows_are_not_made_the_persona_twice_over():
     a, b = person(2).neutral_cm, person(1).neutral_cm
-    known, inferred = persona_offset(a, b, 1.0), persona_offset(a, b, 0.0)
-    read = persona_offset(a, b, 1.0) / np.maximum(np.linalg.norm(known, axis=1, keepdims=True), 1e-9)
+    apart = proportions_onto(a, b) - b
+    bend = BEND_SHARE * bend_cm((apart + apart[M.mirror] * [-1, 1, 1]) / 2) * lips_bent()
+    known, inferred = persona_offset(a, b, 1.0) - bend, persona_offset(a, b, 0.0) - bend
+    read = known / np.maximum(np.linalg.norm(known, axis=1, keepdims=True), 1e-9)
     bone, lips = [6, 168, 197], [0, 17, 61, 291, 37, 267, 84, 314]
     np.testing.assert_allclose(inferred[bone], known[bone], atol=0.02)
     size = np.linalg.norm(known, axis=1), np.linalg.norm(inferred, axis=1)
@@ -204,3 +209,11 @@ def test_double_is_steady_when_the_plate_is():
     nudged = points + np.random.default_rng(0).normal(0, 0.1, points.shape)
     change = double_points(nudged, pose, neutral, d) - double_points(points, pose, neutral, d)
     assert np.sqrt((change[:, :2] ** 2).mean()) < 0.2
+
+
+def test_the_bend_of_the_lips_is_not_enlarged():
+    """Of corners that were read hanging, or smiling, half is drawn, where other proportions are enlarged."""
+    plate = person(1).neutral_cm
+    for droop in (-0.15, 0.15):
+        drawn = bend_cm(persona_offset(plate + droop * lips_bent(), plate))
+        assert 0.3 * abs(droop) < drawn * np.sign(droop) < 0.7 * abs(droop), drawn

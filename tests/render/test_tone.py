@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from digidouble.perception.uvgrid import uv_grid
-from digidouble.render.tone import PlateSkin, with_calm_reds, with_contrast, without_blue
+from digidouble.render.tone import PlateSkin, with_calm_reds, with_contrast, with_veil, without_blue
 from digidouble.schema.colour import LUMA
 from digidouble.schema.mesh import face_model
 
@@ -17,7 +17,7 @@ def test_brows_of_a_warm_room_are_not_blue_in_daylight():
     gain = pale / lamp
     atlas = np.tile(lamp.astype(np.float32), (8, 8, 1))
     atlas[0], atlas[1] = (0.04, 0.036, 0.034), (0.05, 0.08, 0.2)  # a brow, paint
-    out = without_blue(atlas, lamp, PlateSkin(np.ones(4), pale)) * gain
+    out = without_blue(atlas, lamp, PlateSkin(np.ones(4), pale, np.zeros(3))) * gain
     plain = atlas * gain
     np.testing.assert_allclose(out[2:], plain[2:], rtol=1e-4)
     np.testing.assert_allclose(out @ LUMA, plain @ LUMA, rtol=2e-3)
@@ -74,3 +74,15 @@ def test_reds_deeper_than_skin_are_calmed_but_on_lips():
     np.testing.assert_allclose(out[fold] @ LUMA, atlas[fold] @ LUMA, rtol=0.02)
     np.testing.assert_allclose(out[lip], atlas[lip], rtol=0.02)
     np.testing.assert_allclose(out[blush], atlas[blush], rtol=0.02)
+
+
+def test_a_plates_veil_lies_over_dark_lines_and_leaves_the_skin():
+    skin = np.float32([0.5, 0.3, 0.2])
+    atlas = np.tile(skin, (64, 64, 1)).astype(np.float32)
+    atlas[20:24] = 0.01 * skin
+    fog = np.array([0.05, 0.1, 0.12])
+    out = with_veil(atlas, skin, PlateSkin(np.ones(4), skin, fog))
+    np.testing.assert_allclose(out[:16], atlas[:16], rtol=1e-5)
+    np.testing.assert_allclose(out[21] / skin, np.tile(0.01 + 0.99 * fog, (64, 1)), rtol=1e-4)
+    assert with_veil(atlas, skin, PlateSkin(np.ones(4), skin, np.zeros(3))) is atlas
+    assert with_veil(atlas, skin, None) is atlas

@@ -19,6 +19,7 @@ from digidouble.assets import AssetWriter
 from digidouble.perception.light import fit_light
 from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
+from digidouble.perception.veil import veil_share
 from digidouble.performance.join import Chain
 from digidouble.performance.matte_flow import steady_mattes
 from digidouble.performance.regions import region_alpha, region_sureness, region_view
@@ -193,7 +194,7 @@ class Finished:
     def empty(cls, frames: int) -> Finished:
         shapes = {
             "rotation": (3, 3), "px_per_cm": (), "origin_px": (3,), "actions": (len(face_model().action_names),),
-            "gaze_deg": (2,), "iris": (3,), "view": (len(REGIONS),), "sure": (len(REGIONS),),
+            "gaze_deg": (2,), "iris": (3,), "dark": (3,), "view": (len(REGIONS),), "sure": (len(REGIONS),),
             "light_sh": (9, 3), "motion_px": (2,), "sharpness": (), "grain": (), "score": (),
         }  # fmt: skip
         return cls({k: np.zeros((frames, *s), np.float32) for k, s in shapes.items()})
@@ -244,11 +245,13 @@ def finish_chain(
     for s in spans:
         rows = slice(s.start - chain.start, s.end_exclusive - chain.start)
         visibility[rows] = region_alpha(view[rows], sure[rows])
+    least = done.arrays.pop("dark").min(0).astype(np.float64)
     iris = done.arrays.pop("iris")
     known = iris[(iris > 0).all(1)]
     iris_linear = np.median(known, 0) if len(known) else np.zeros(3)
     facts = done.arrays | {
         "iris_linear": iris_linear,
+        "veil": veil_share(least, np.ones(3)) if np.isfinite(least).all() else np.zeros(3),
         "presence": presence,
         "visibility": visibility,
         "neutral_cm": neutral,
@@ -285,6 +288,7 @@ def _finish_window(
     for name, over_time in (("sharpness", BRIEF), ("grain", GRID_BELL)):
         done.arrays[name][row : row + hi - lo] = convolved(records[name].astype(np.float32), over_time)[keep].clip(0)
     done.arrays["score"][row : row + hi - lo] = records["score"][keep]
+    done.arrays["dark"][row : row + hi - lo] = records["dark"][keep]
     done.arrays["view"][row : row + hi - lo] = region_view(points[keep])
     width = np.ptp(points[..., 0], axis=1)
     slips = region_sureness(records["carried"].astype(np.float32), records["trust"] / np.float32(255), width)

@@ -40,10 +40,11 @@ CACHED_CHUNKS = 2  # a track: frames in work lie at most on two sides of a bound
 FARTHEST_PX = 1e6  # no plate is this large; larger numbers would ask later stages for absurd sizes
 SMALLEST_PX_PER_CM = 1e-2
 COMPANDED = 4  # the schema from which creases are kept as `wrinkle_steps`; before,
+VEILED = 5  # the schema from which tracks know their veil
 EVEN_STEP = 0.7 / 127  # natural log
 LARGEST = {  # far above what faces have, far below what overflows
     "rotation": 1.01, "px_per_cm": 1e5, "origin_px": FARTHEST_PX, "motion_px": FARTHEST_PX, "actions": 100.0, "gaze_deg": 360.0, "light_sh": 1e6,
-    "sharpness": 1e3, "grain": 10.0, "presence": 1.01, "visibility": 1.01, "score": 1.01, "neutral_cm": 100.0, "iris_linear": 1e3,
+    "sharpness": 1e3, "grain": 10.0, "presence": 1.01, "visibility": 1.01, "score": 1.01, "neutral_cm": 100.0, "iris_linear": 1e3, "veil": 0.5,
 }  # fmt: skip
 
 
@@ -245,8 +246,10 @@ def _track(reader: AssetReader, store: PerfStore, facts: Any, path: Path) -> Fac
     shapes: dict[str, tuple[int | None, ...]] = {
         "presence": (n,), "visibility": (n, len(REGIONS)), "rotation": (n, 3, 3), "px_per_cm": (n,), "origin_px": (n, 3), "actions": (n, a), "gaze_deg": (n, 2),
         "light_sh": (n, 9, 3), "motion_px": (n, 2), "sharpness": (n,), "grain": (n,), "score": (n,),
-        "neutral_cm": (478, 3), "iris_linear": (3,), "identity": (None,),
+        "neutral_cm": (478, 3), "iris_linear": (3,), "veil": (3,), "identity": (None,),
     }  # fmt: skip
+    if reader.manifest.schema_version < VEILED:
+        t.setdefault("veil", np.zeros(3, np.float32))
     known: dict[str, tuple[str, tuple[int | None, ...]]] = {k: ("float32", s) for k, s in shapes.items()}
     expect(t, known | {"worn": ("uint8", (WRINKLE_GRID, WRINKLE_GRID))}, path / f"track {track_id}")
     bounded(t, LARGEST, path / f"track {track_id}")

@@ -25,6 +25,7 @@ from digidouble.perception.identity import IdentityEmbedder, points5_from_mesh
 from digidouble.perception.matte import Matter
 from digidouble.perception.mesh import FaceMesher, roi_from_detection, roi_from_mesh
 from digidouble.perception.uvgrid import uv_grid
+from digidouble.perception.veil import darkest, places
 from digidouble.performance.settings import PerformSettings
 from digidouble.performance.skin_motion import SkinView, skin_motion, skin_view
 from digidouble.performance.turns import Carried, Turning
@@ -39,6 +40,7 @@ SURE_MESH, NO_MESH = 0.03, 0.065  # spread of the looks at a face
 LONGEST_SLIP = 0.6  # of the face's width between where a face was expected and where it is found
 IDENTITY_LOOKS = 6  # embeddings a tracklet
 JUMP = 0.15  # of the face's width: further than this from where it was heading, a run may have changed faces
+VEIL_EVERY = 8  # observations of which one is asked for its darkest place: a veil is the shot's
 UNREAD = 2  # observations of a run that helpers may still be reading: each keeps its frame in memory
 RECORD = np.dtype(
     [
@@ -47,6 +49,7 @@ RECORD = np.dtype(
         ("sharpness", "<f4"),
         ("grain", "<f4"),
         ("iris", "<f4", 3),
+        ("dark", "<f4", 3),  # see `perception.veil.Dark.ratio`; infinite where it was not looked for
         ("points", "<f4", (478, 3)),
         ("skin", "<f2", (SKIN_GRID, SKIN_GRID, 3)),
         ("matte", "u1", (MATTE_SIZE, MATTE_SIZE)),
@@ -313,7 +316,7 @@ class FacePass:
         record = np.zeros((), RECORD)
         record["index"], record["score"], record["points"] = frame.index, score, points
         record["seen"], record["sure"] = points, 1
-        reading = self._helpers.submit(self._read, record, frame, rgb8, points)
+        reading = self._helpers.submit(self._read, record, frame, rgb8, points, t.frames % VEIL_EVERY == 0)
         if carried:
             record["seen"], record["sure"], record["share"] = carried.read, carried.sure, carried.share
             record["step"], record["tied"] = carried.step, carried.tied
@@ -337,14 +340,15 @@ class FacePass:
             t.best_width = max(t.best_width, width)
 
     def _read(
-        self, record: np.ndarray, frame: Frame, rgb8: UInt8[np.ndarray, "h w 3"], points: Float32[np.ndarray, "478 3"]
-    ) -> None:
-        """The part of an observation that only its points are needed for."""
+        self, record: np.ndarray, frame: Frame, rgb8: UInt8[np.ndarray, "h w 3"], points: Float32[np.ndarray, "478 3"], asked: bool,
+    ) -> None:  # fmt: skip
+        """The part of an observation that only its points are needed for. asked: whether it is for its darkest place."""
         record["skin"] = skin_grid(frame, points)
         record["iris"] = iris_colour(frame, points)
         record["matte"], record["crop"] = self._see.matte(rgb8, points)
         record["sharpness"], record["grain"] = face_detail(rgb8, points)
         record["luma"] = luma_crop(rgb8, points)
+        record["dark"] = darkest_of(frame, points, record["matte"], record["crop"]) if asked else np.inf
 
 
 def near_half_hidden(
@@ -361,9 +365,8 @@ def near_half_hidden(
 
 def skin_grid(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "g g 3"]:
     """Scene-linear radiance of the face at the UV grid, area-averaged over about one texel."""
-    w, h = frame.size_wh
     x0, y0, x1, y1 = face_box(points_px)
-    roi = Roi(int(x0) - 4, int(y0) - 4, int(x1) + 5, int(y1) + 5).clipped((w, h))
+    roi = _face_roi(frame, points_px)
     if roi.empty:
         return np.zeros((SKIN_GRID, SKIN_GRID, 3), np.float32)
     picture = linear_from_frame(frame, roi)
@@ -377,6 +380,26 @@ def skin_grid(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> Float32[np
     my = ((at[..., 1] - roi.y0 + 0.5) * sy - 0.5).astype(np.float32)
     out = cv2.remap(small, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.clip(out, 0, 60000) * grid.covered[..., None]
+
+
+def _face_roi(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> Roi:
+    """The mesh's box and a few pixels more, within the frame."""
+    x0, y0, x1, y1 = face_box(points_px)
+    return Roi(int(x0) - 4, int(y0) - 4, int(x1) + 5, int(y1) + 5).clipped(frame.size_wh)
+
+
+def darkest_of(
+    frame: Frame, points_px: Float[np.ndarray, "478 3"], matte: UInt8[np.ndarray, "m m"], px_from_crop: Float[np.ndarray, "2 3"],
+) -> Float[np.ndarray, "3"]:  # fmt: skip
+    """The darkest of a face over its skin, channel by channel; infinite where no skin is seen."""
+    roi = _face_roi(frame, points_px)
+    if roi.empty:
+        return np.full(3, np.inf)
+    inverse = cv2.invertAffineTransform(px_from_crop.astype(np.float64))
+    crop = (places(points_px) @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
+    seen = cv2.remap(matte, crop[..., 0], crop[..., 1], cv2.INTER_LINEAR) > 127
+    found = darkest(linear_from_frame(frame, roi), points_px - [roi.x0, roi.y0, 0], seen)
+    return np.full(3, np.inf) if found is None else found.ratio
 
 
 def iris_colour(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "3"]:

@@ -22,9 +22,11 @@ LIDS_CM = (0.5, 0.95)  # from the edge of the lids: lid in full, and no lid any 
 LASHES_CM, TONE_CM = 0.3, 0.35  # lashes end; over how much skin its tone is taken
 LOWERED, SHUT = 0.65, 0.3  # opening of an eye over its neutral opening at which lids begin, and cease, to come down
 READ_SHARE = 0.4  # of what sets one face apart from another the mesh network reads: it leans towards the mean face
+MOUTH_CORNERS, MOUTH_MIDDLE = (61, 291), (13, 14)
 MIRRORED = np.array([-1.0, 1.0, 1.0])
 AT_REST, IN_ACTION = 0.3, 0.5  # mean strength of muscle actions at which a face was seen at rest, and no longer
 RIGID_CM, LOOSE_CM = 0.45, 1.0  # how far muscles move skin that is taken for bone, and that is all expression
+BEND_SHARE = 0.5  # of the bend of the lips that was read: one smiles, or is tired
 LARGEST_CM = 0.6  # no point is taken further than this from the plate's own face
 
 
@@ -131,6 +133,20 @@ def seen_at_rest(actions: Float[np.ndarray, "n a"]) -> float:
     return float(smoothstep(np.array((IN_ACTION - effort) / (IN_ACTION - AT_REST))))
 
 
+def bend_cm(offset_cm: Float[np.ndarray, "478 3"]) -> float:
+    """How far the corners of the mouth go up, more than its middle."""
+    return float(offset_cm[list(MOUTH_CORNERS), 1].mean() - offset_cm[list(MOUTH_MIDDLE), 1].mean())
+
+
+@lru_cache(maxsize=1)
+def lips_bent() -> Float[np.ndarray, "478 3"]:
+    """How the skin goes up with the corners of the mouth, for a `bend_cm` of 1."""
+    model = face_model()
+    pull = [n.startswith("lip_corner_pull") for n in model.action_names]
+    field = model.action_fields_cm[pull].astype(np.float64).sum(0) * [0.0, 1.0, 0.0]
+    return field / bend_cm(field)
+
+
 def persona_offset(
     persona_neutral_cm: Float[np.ndarray, "478 3"], plate_neutral_cm: Float[np.ndarray, "478 3"], rest: float = 1.0
 ) -> Float[np.ndarray, "478 3"]:
@@ -138,7 +154,8 @@ def persona_offset(
 
     Both faces were read by a network that leans towards the mean: a double drawn with the plain difference, and read again, shows a
     third of it (docs/architecture.md). So the difference is divided by READ_SHARE, and bounded smoothly by LARGEST_CM. Only what is
-    alike on both sides is taken: a crooked mouth read from a few frames is an expression or a turn of the head, not the person.
+    alike on both sides is taken: a crooked mouth read from a few frames is an expression or a turn of the head, not the person. How the
+    line of the lips bends is an expression, too, for whoever looks: it is not enlarged (corners hung or smirked by up to half a centimetre).
 
     Args:
         rest: 0..1, whether both were `seen_at_rest`. A neutral that was inferred from nothing but smiles keeps some of the smile in lips
@@ -146,9 +163,11 @@ def persona_offset(
     """
     read = proportions_onto(persona_neutral_cm, plate_neutral_cm) - plate_neutral_cm
     read = (read + read[face_model().mirror] * MIRRORED) / 2
+    bend = bend_cm(read) * lips_bent()
+    read = read - bend
     share = READ_SHARE + (1 - READ_SHARE) * (1 - rest) * looseness()[:, None]
     far = np.linalg.norm(read, axis=1, keepdims=True) / share
-    return read / share * (LARGEST_CM * np.tanh(far / LARGEST_CM) / np.maximum(far, 1e-9))
+    return read / share * (LARGEST_CM * np.tanh(far / LARGEST_CM) / np.maximum(far, 1e-9)) + BEND_SHARE * bend
 
 
 def facing_weight(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "478"]:

@@ -65,10 +65,12 @@ def _spread(linear: Float32[np.ndarray, "g g 3"], weight: Float32[np.ndarray, "g
 
 @dataclass(frozen=True)
 class PlateSkin:
-    """What the plate's skin is like over a track. `spread`: of red, green, blue chroma and of brightness. `linear`: its mean colour."""
+    """What the plate's skin is like over a track. `spread`: of red, green, blue chroma and of brightness. `linear`: its mean colour.
+    `veil`: see `FaceTrack.veil`."""
 
     spread: Float[np.ndarray, "4"]
     linear: Float[np.ndarray, "3"]
+    veil: Float[np.ndarray, "3"]
 
 
 def plate_skin(track: FaceTrack) -> PlateSkin | None:
@@ -83,7 +85,7 @@ def plate_skin(track: FaceTrack) -> PlateSkin | None:
         if weight.sum() > 1:  # a plate that shows no skin does not ask for skin without detail
             spread.append(_spread(skin, weight))
             colour.append((skin * weight[..., None]).sum((0, 1)) / weight.sum())
-    return PlateSkin(np.median(spread, 0), np.median(colour, 0)) if spread else None
+    return PlateSkin(np.median(spread, 0), np.median(colour, 0), track.veil) if spread else None
 
 
 def contrast_share(plate: PlateSkin | None, albedo_grid: Float32[np.ndarray, "g g 3"]) -> Float[np.ndarray, "4"]:
@@ -192,7 +194,17 @@ def suited(
     atlas: Float32[np.ndarray, "s s 3"], skin: Float[np.ndarray, "3"], plate: PlateSkin | None, share: Float[np.ndarray, "4"]
 ) -> Float32[np.ndarray, "s s 3"]:  # fmt: skip
     """An atlas whose contrast and hues the plate could show. skin: the persona's; share: from `contrast_share`."""
-    return without_blue(with_calm_reds(with_contrast(atlas, share), skin.astype(np.float32)), skin, plate)
+    skin = skin.astype(np.float32)
+    return with_veil(without_blue(with_calm_reds(with_contrast(atlas, share), skin), skin, plate), skin, plate)
+
+
+def with_veil(
+    atlas: Float32[np.ndarray, "s s 3"], skin: Float32[np.ndarray, "3"], plate: PlateSkin | None
+) -> Float32[np.ndarray, "s s 3"]:
+    """The atlas behind the plate's veil: nothing in it is darker than there, and skin stays as it is."""
+    if plate is None or not plate.veil.any():
+        return atlas
+    return atlas + plate.veil.astype(np.float32) * (skin - atlas)
 
 
 def with_creases_of(

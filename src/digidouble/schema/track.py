@@ -91,6 +91,7 @@ class FaceTrack:
         score: 0..1, the mesh's own confidence times how well its looks at one frame agree.
         neutral_cm: the track's own neutral face.
         iris_linear: scene-linear colour of the irises relative to the skin, median over the track; zero when unknown.
+        veil: light that lies over the face like fog, in units of its skin's linear colour (`perception.veil`); mostly zero.
         worn: 0..255 over the UV grid of creases, how far glasses cover the skin, for the whole track.
         identity: unit vector of the identity embedder, mean over the track.
         weight: share of the shot's quality budget, from attention; the weights of a performance sum to 1.
@@ -113,6 +114,7 @@ class FaceTrack:
     score: Float[np.ndarray, "n"]
     neutral_cm: Float[np.ndarray, "478 3"]
     iris_linear: Float[np.ndarray, "3"]
+    veil: Float[np.ndarray, "3"]
     worn: UInt8[np.ndarray, "w w"]
     identity: Float[np.ndarray, "d"]
     weight: float

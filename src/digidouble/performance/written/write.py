@@ -81,6 +81,7 @@ def write_performance(
         facts = small | {
             "motion_px": motion.astype(np.float32), "neutral_cm": track.neutral_cm.astype(np.float32),
             "iris_linear": track.iris_linear.astype(np.float32), "identity": track.identity.astype(np.float32), "worn": track.worn,
+            "veil": track.veil.astype(np.float32),
             "frames": np.array([0, n], np.int64),
         }  # fmt: skip
         writer.add_tensors("tracks/1/facts.safetensors", facts)
