@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from synthetic import FRONT_LIGHT, TruthPerceiver, action_index, bump, person, shoot, still
 
-from digidouble.errors import CastingError, MediaError, SettingsError
+from digidouble.errors import CastingError, MediaError, SettingsError, UnreadableMedia
 from digidouble.perception.veil import Dark
 from digidouble.performance import analyse, load_performance
 from digidouble.performance.finish import Finished, Span, _hold
@@ -323,18 +323,6 @@ def test_helpers_that_are_late_change_nothing(talk, talk_perf, tmp_path, monkeyp
     assert 2 < late.most <= UNREAD + 4  # three looks began the run
 
 
-def test_a_helper_that_fails_ends_the_analysis(talk, tmp_path):
-    class Breaks(TruthPerceiver):
-        def matte(self, rgb8, points_px):
-            if self.frame_of(rgb8) == 38:
-                raise RuntimeError("no matte of frame 38")
-            return super().matte(rgb8, points_px)
-
-    with pytest.raises(RuntimeError, match="frame 38"):
-        analyse(talk.footage(), tmp_path / "broken.perf", perceiver=Breaks(talk))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_every_frame_is_shown_and_what_that_raises_ends_the_analysis(talk, tmp_path):
     seen = []
     analyse(talk.footage(), tmp_path / "s.perf", perceiver=TruthPerceiver(talk), shown=lambda f: seen.append(f.index))
@@ -395,17 +383,19 @@ def test_chunks_do_not_show(talk, talk_perf, tmp_path, monkeypatch, chunk):
         )
 
 
-def test_a_failing_plate_leaves_nothing(talk, tmp_path):
-    from digidouble.errors import UnreadableMedia
+@pytest.mark.parametrize(("asked", "index"), [("mesh", 5), ("matte", 38)])
+def test_what_fails_in_the_plate_or_in_a_helper_leaves_nothing(talk, tmp_path, monkeypatch, asked, index):
+    seer = TruthPerceiver(talk)
+    sees = getattr(seer, asked)
 
-    class Breaks(TruthPerceiver):
-        def mesh(self, rgb8, roi):
-            if self.frame_of(rgb8) == 5:
-                raise UnreadableMedia("frame 5 does not decode")
-            return super().mesh(rgb8, roi)
+    def breaks(rgb8, where):
+        if seer.frame_of(rgb8) == index:
+            raise UnreadableMedia(f"frame {index} does not decode")
+        return sees(rgb8, where)
 
-    with pytest.raises(UnreadableMedia):
-        analyse(talk.footage(), tmp_path / "broken.perf", perceiver=Breaks(talk))
+    monkeypatch.setattr(seer, asked, breaks)
+    with pytest.raises(UnreadableMedia, match=f"frame {index}"):
+        analyse(talk.footage(), tmp_path / "broken.perf", perceiver=seer)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -44,6 +44,15 @@ def px_from_crop(points_px: Float[np.ndarray, "478 3"], size: int = MATTE_SIZE) 
     return np.concatenate([linear, offset[:, None]], 1).astype(np.float32)
 
 
+def matte_at(
+    matte: UInt8[np.ndarray, "m m"], px_from_crop: Float[np.ndarray, "2 3"], px: Float[np.ndarray, "a b 2"]
+) -> Float32[np.ndarray, "a b"]:
+    """A matte (0..1) at places in the picture."""
+    inverse = cv2.invertAffineTransform(px_from_crop.astype(np.float64))
+    crop = (px @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
+    return cv2.remap(matte, crop[..., 0], crop[..., 1], cv2.INTER_LINEAR).astype(np.float32) / 255
+
+
 def hull(points_crop: Float[np.ndarray, "478 2"], size: int = MATTE_SIZE) -> UInt8[np.ndarray, "m m"]:
     """Area of the mesh in crop pixels, anti-aliased by four-fold supersampling, 0..255.
 

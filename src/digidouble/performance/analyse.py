@@ -91,9 +91,10 @@ def _analyse(
     """Everything but the modalities."""
     folder = Path(tempfile.mkdtemp(prefix="digidouble-perform-"))
     try:
-        with AssetWriter(out, "performance") as writer, ThreadPoolExecutor(HELPERS, "perform") as helpers:
-            faces = FacePass(settings, folder, see or Networks(settings), helpers)
-            tracklets, shot = _watched(footage, faces, progress, shown)
+        with AssetWriter(out, "performance") as writer:
+            with ThreadPoolExecutor(HELPERS, "perform") as helpers:
+                faces = FacePass(settings, folder, see or Networks(settings), helpers)
+                tracklets, shot = _watched(footage, faces, progress, shown)
             del faces  # the memory its networks took is there for the rest
             total = shot.frame_count
             chains = join(tracklets, shortest=min(3, total))

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Int8
 
 from digidouble.assets import AssetWriter
 from digidouble.perception.light import fit_light
+from digidouble.perception.matte import matte_at
 from digidouble.perception.shape import actions_of, neutral_from, pose_and_shape
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.perception.veil import veil_share
@@ -338,7 +339,7 @@ def _around(count: int) -> Int[np.ndarray, "n 5"]:
 
 def _followed(records: np.ndarray, inner: slice, smoothing: float) -> Float[np.ndarray, "n 478 3"]:
     """The mesh of the inner frames tied to the skin, then steadied. What lies in front of the face has no say in how the skin moves."""
-    seen = np.stack([_matte_at(r, r["points"][None, :, :2])[0] for r in records])
+    seen = np.stack([matte_at(r["matte"], r["crop"], r["points"][None, :, :2])[0] for r in records])
     trust = records["trust"].astype(np.float32) / 255 * np.clip(2 * seen - 1, 0, 1)
     points = stuck(records["points"], records["carried"], trust, smoothing)
     return smooth_points(points[inner], smoothing, trust[inner])
@@ -360,16 +361,9 @@ def _facing(points: Float[np.ndarray, "n 478 3"], side: int) -> Float[np.ndarray
 def _visible(records: np.ndarray, points: Float[np.ndarray, "n 478 3"], side: int) -> Float[np.ndarray, "n g g"]:
     """The stored matte looked up at a UV grid carried by `points`."""
     grid = uv_grid(side)
-    return np.stack([_matte_at(r, grid.carried(p[:, :2])) for r, p in zip(records, points, strict=True)])
-
-
-def _matte_at(record: np.void, px: Float[np.ndarray, "a b 2"]) -> Float[np.ndarray, "a b"]:
-    """One record's matte (0..1) at places in the plate."""
-    import cv2
-
-    inverse = cv2.invertAffineTransform(record["crop"].astype(np.float64))
-    crop = (px @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
-    return cv2.remap(record["matte"], crop[..., 0], crop[..., 1], cv2.INTER_LINEAR).astype(np.float32) / 255
+    return np.stack(
+        [matte_at(r["matte"], r["crop"], grid.carried(p[:, :2])) for r, p in zip(records, points, strict=True)]
+    )
 
 
 def _skin_weight(records: np.ndarray, points: Float[np.ndarray, "n 478 3"]) -> Float[np.ndarray, "n g g"]:

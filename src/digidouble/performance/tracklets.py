@@ -22,7 +22,7 @@ from jaxtyping import Float, Float32, UInt8
 from digidouble.perception.detail import grain, sharpness
 from digidouble.perception.detector import Detection, FaceDetector
 from digidouble.perception.identity import IdentityEmbedder, points5_from_mesh
-from digidouble.perception.matte import Matter
+from digidouble.perception.matte import Matter, matte_at
 from digidouble.perception.mesh import FaceMesher, roi_from_detection, roi_from_mesh
 from digidouble.perception.uvgrid import uv_grid
 from digidouble.perception.veil import darkest, places
@@ -343,12 +343,20 @@ class FacePass:
         self, record: np.ndarray, frame: Frame, rgb8: UInt8[np.ndarray, "h w 3"], points: Float32[np.ndarray, "478 3"], asked: bool,
     ) -> None:  # fmt: skip
         """The part of an observation that only its points are needed for. asked: whether it is for its darkest place."""
-        record["skin"] = skin_grid(frame, points)
         record["iris"] = iris_colour(frame, points)
         record["matte"], record["crop"] = self._see.matte(rgb8, points)
         record["sharpness"], record["grain"] = face_detail(rgb8, points)
         record["luma"] = luma_crop(rgb8, points)
-        record["dark"] = darkest_of(frame, points, record["matte"], record["crop"]) if asked else np.inf
+        x0, y0, x1, y1 = face_box(points)
+        roi = Roi(int(x0) - 4, int(y0) - 4, int(x1) + 5, int(y1) + 5).clipped(frame.size_wh)
+        dark = None
+        if not roi.empty:
+            picture = linear_from_frame(frame, roi)
+            record["skin"] = skin_grid(picture, roi, points)
+            if asked:
+                seen = matte_at(record["matte"], record["crop"], places(points)) > 0.5
+                dark = darkest(picture, points - [roi.x0, roi.y0, 0], seen)
+        record["dark"] = np.inf if dark is None else dark.ratio
 
 
 def near_half_hidden(
@@ -363,13 +371,11 @@ def near_half_hidden(
     return len(seen) > 0 and float((seen > 127).mean()) < 0.5
 
 
-def skin_grid(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "g g 3"]:
-    """Scene-linear radiance of the face at the UV grid, area-averaged over about one texel."""
+def skin_grid(
+    picture: Float32[np.ndarray, "h w 3"], roi: Roi, points_px: Float[np.ndarray, "478 3"]
+) -> Float32[np.ndarray, "g g 3"]:
+    """Scene-linear radiance of the face at the UV grid, area-averaged over about one texel. picture: the plate's in `roi`."""
     x0, y0, x1, y1 = face_box(points_px)
-    roi = _face_roi(frame, points_px)
-    if roi.empty:
-        return np.zeros((SKIN_GRID, SKIN_GRID, 3), np.float32)
-    picture = linear_from_frame(frame, roi)
     # One texel is about 1/32 of the face; shrink until it is two pixels wide.
     factor = min(1.0, 2 * SKIN_GRID / max(x1 - x0, y1 - y0, 1))
     small = cv2.resize(picture, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA) if factor < 1 else picture
@@ -380,26 +386,6 @@ def skin_grid(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> Float32[np
     my = ((at[..., 1] - roi.y0 + 0.5) * sy - 0.5).astype(np.float32)
     out = cv2.remap(small, mx, my, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.clip(out, 0, 60000) * grid.covered[..., None]
-
-
-def _face_roi(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> Roi:
-    """The mesh's box and a few pixels more, within the frame."""
-    x0, y0, x1, y1 = face_box(points_px)
-    return Roi(int(x0) - 4, int(y0) - 4, int(x1) + 5, int(y1) + 5).clipped(frame.size_wh)
-
-
-def darkest_of(
-    frame: Frame, points_px: Float[np.ndarray, "478 3"], matte: UInt8[np.ndarray, "m m"], px_from_crop: Float[np.ndarray, "2 3"],
-) -> Float[np.ndarray, "3"]:  # fmt: skip
-    """The darkest of a face over its skin, channel by channel; infinite where no skin is seen."""
-    roi = _face_roi(frame, points_px)
-    if roi.empty:
-        return np.full(3, np.inf)
-    inverse = cv2.invertAffineTransform(px_from_crop.astype(np.float64))
-    crop = (places(points_px) @ inverse[:, :2].T + inverse[:, 2]).astype(np.float32)
-    seen = cv2.remap(matte, crop[..., 0], crop[..., 1], cv2.INTER_LINEAR) > 127
-    found = darkest(linear_from_frame(frame, roi), points_px - [roi.x0, roi.y0, 0], seen)
-    return np.full(3, np.inf) if found is None else found.ratio
 
 
 def iris_colour(frame: Frame, points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "3"]:

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from digidouble.perception.lids import lid_gaps, lid_weights, with_lid_gaps
+from digidouble.perception.mesh_points import LEFT_MOUTH_CORNER, RIGHT_MOUTH_CORNER
 from digidouble.perception.shape import proportions_onto
 from digidouble.schema.mesh import EYE_CORNERS, FLIP_YZ, LID_PAIRS, face_model, vertex_normals
 from digidouble.schema.pose import Pose
@@ -22,7 +23,7 @@ LIDS_CM = (0.5, 0.95)  # from the edge of the lids: lid in full, and no lid any 
 LASHES_CM, TONE_CM = 0.3, 0.35  # lashes end; over how much skin its tone is taken
 LOWERED, SHUT = 0.65, 0.3  # opening of an eye over its neutral opening at which lids begin, and cease, to come down
 READ_SHARE = 0.4  # of what sets one face apart from another the mesh network reads: it leans towards the mean face
-MOUTH_CORNERS, MOUTH_MIDDLE = (61, 291), (13, 14)
+MOUTH_CORNERS, MOUTH_MIDDLE = [RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER], [13, 14]
 MIRRORED = np.array([-1.0, 1.0, 1.0])
 AT_REST, IN_ACTION = 0.3, 0.5  # mean strength of muscle actions at which a face was seen at rest, and no longer
 RIGID_CM, LOOSE_CM = 0.45, 1.0  # how far muscles move skin that is taken for bone, and that is all expression
@@ -135,7 +136,7 @@ def seen_at_rest(actions: Float[np.ndarray, "n a"]) -> float:
 
 def bend_cm(offset_cm: Float[np.ndarray, "478 3"]) -> float:
     """How far the corners of the mouth go up, more than its middle."""
-    return float(offset_cm[list(MOUTH_CORNERS), 1].mean() - offset_cm[list(MOUTH_MIDDLE), 1].mean())
+    return float(offset_cm[MOUTH_CORNERS, 1].mean() - offset_cm[MOUTH_MIDDLE, 1].mean())
 
 
 @lru_cache(maxsize=1)
