@@ -27,7 +27,6 @@ MOUTH_CORNERS, MOUTH_MIDDLE = [RIGHT_MOUTH_CORNER, LEFT_MOUTH_CORNER], [13, 14]
 MIRRORED = np.array([-1.0, 1.0, 1.0])
 AT_REST, IN_ACTION = 0.3, 0.5  # mean strength of muscle actions at which a face was seen at rest, and no longer
 RIGID_CM, LOOSE_CM = 0.45, 1.0  # how far muscles move skin that is taken for bone, and that is all expression
-BEND_SHARE = 0.5  # of the bend of the lips that was read: one smiles, or is tired
 LARGEST_CM = 0.6  # no point is taken further than this from the plate's own face
 
 
@@ -168,7 +167,7 @@ def persona_offset(
     read = read - bend
     share = READ_SHARE + (1 - READ_SHARE) * (1 - rest) * looseness()[:, None]
     far = np.linalg.norm(read, axis=1, keepdims=True) / share
-    return read / share * (LARGEST_CM * np.tanh(far / LARGEST_CM) / np.maximum(far, 1e-9)) + BEND_SHARE * bend
+    return read / share * (LARGEST_CM * np.tanh(far / LARGEST_CM) / np.maximum(far, 1e-9)) + bend
 
 
 def facing_weight(points_px: Float[np.ndarray, "478 3"]) -> Float32[np.ndarray, "478"]:
